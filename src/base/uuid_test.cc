@@ -1,0 +1,31 @@
+#include "base/uuid.h"
+
+#include <gtest/gtest.h>
+
+namespace cairn {
+namespace {
+
+TEST(Uuid, ParsesBothCasesAndPrintsLower) {
+  auto uuid = Uuid::parse("B4565DF9-af19-4645-9f98-e6a8b8c13b58");
+  ASSERT_TRUE(uuid.has_value());
+  EXPECT_EQ(uuid->to_string(), "b4565df9-af19-4645-9f98-e6a8b8c13b58");
+  EXPECT_EQ(uuid->bytes()[0], 0xb4);
+}
+
+TEST(Uuid, RefusesMalformedText) {
+  for (const char* text : {"", "b4565df9", "b4565df9-af19-4645-9f98-e6a8b8c13b5", "b4565df9-af19-4645-9f98-e6a8b8c13b58a",
+                           "g4565df9-af19-4645-9f98-e6a8b8c13b58", "b4565df9+af19-4645-9f98-e6a8b8c13b58"}) {
+    auto uuid = Uuid::parse(text);
+    ASSERT_FALSE(uuid.has_value()) << text;
+    EXPECT_EQ(uuid.error().code(), Code::kInvalidArgument);
+  }
+}
+
+TEST(Uuid, RandomHasVersionAndVariant) {
+  const Uuid uuid = Uuid::random_v4(~0ull, ~0ull);
+  EXPECT_EQ(uuid.to_string(), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+  EXPECT_FALSE(uuid.is_nil());
+}
+
+}  // namespace
+}  // namespace cairn
