@@ -1,0 +1,170 @@
+#include "runtime/reactor.h"
+
+#include "runtime/backend.h"
+
+namespace cairn::runtime {
+
+namespace {
+
+thread_local Reactor* current_reactor = nullptr;
+
+// The coroutine at the root of a spawned task: owns the task's frame and context, ends by itself.
+struct Root {
+  struct promise_type {
+    TaskContext* context = nullptr;
+    Root get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
+    std::suspend_always initial_suspend() const noexcept { return {}; }
+    std::suspend_never final_suspend() const noexcept { return {}; }
+    void return_void() const noexcept {}
+    void unhandled_exception() const noexcept { CAIRN_CHECK(!"an exception left a task"); }
+  };
+  std::coroutine_handle<promise_type> handle;
+};
+
+}  // namespace
+
+// Puts a new task into the ready list; dies with its first resumption.
+class StartSuspension final : public Suspension {
+ public:
+  void start(std::coroutine_handle<> task, TaskContext& context) {
+    begin(task, context);
+    finish();
+  }
+
+ private:
+  void on_cancel() override {}
+};
+
+Reactor::Reactor(const ReactorOptions& options, std::unique_ptr<Backend> backend)
+    : options_(options),
+      backend_(std::move(backend)),
+      random_(options.random_seed),
+      buffers_(options.buffer_pool_bytes),
+      round_time_(backend_->now()),
+      adaptive_budget_(options.spin_budget) {
+  backend_->use_buffer_region(buffers_.region());
+}
+
+Reactor::~Reactor() {
+  CAIRN_CHECK(num_tasks_ == 0);
+  Scope scope(*this);
+  backend_.reset();
+}
+
+Reactor& Reactor::current() {
+  CAIRN_CHECK(current_reactor != nullptr);
+  return *current_reactor;
+}
+
+Reactor* Reactor::current_or_null() { return current_reactor; }
+
+Reactor::Scope::Scope(Reactor& reactor) : previous_(current_reactor) { current_reactor = &reactor; }
+Reactor::Scope::~Scope() { current_reactor = previous_; }
+
+TimePoint Reactor::now() { return backend_->now(); }
+
+TaskHandle Reactor::spawn(const char* name, Task<> task) {
+  CAIRN_CHECK(current_reactor == this);
+  auto context = std::make_shared<TaskContext>(*this, name);
+  auto run = [](Reactor& reactor, std::shared_ptr<TaskContext> own, Task<> body,
+                std::unique_ptr<StartSuspension> first) -> Root {
+    first.reset();
+    co_await std::move(body);
+    {
+      const Task<> frame = std::move(body);  // locals of the task are gone before anyone learns that it has ended
+    }
+    reactor.finish_task(*own);
+  };
+  auto first = std::make_unique<StartSuspension>();
+  StartSuspension& start = *first;
+  tasks_.push_back(*context);
+  ++num_tasks_;
+  Root root = run(*this, context, std::move(task), std::move(first));
+  root.handle.promise().context = context.get();
+  start.start(root.handle, *context);
+  return TaskHandle(std::move(context));
+}
+
+void Reactor::finish_task(TaskContext& context) {
+  context.unlink();
+  context.done_ = true;
+  --num_tasks_;
+  while (Suspension* joiner = context.joiners_.pop_front()) joiner->finish();
+}
+
+void Reactor::cancel_all_tasks() {
+  for (TaskContext* task = tasks_.first(); task != nullptr; task = tasks_.next(*task)) task->cancel();
+}
+
+void Reactor::post(Message& message) {
+  messages_.push(message);
+  // Pairs with wait_for_work(): either the sleeper sees the message, or we see that it sleeps.
+  if (sleeping_.load(std::memory_order_seq_cst)) backend_->wake();
+}
+
+size_t Reactor::run_ready_tasks() {
+  // Only what is ready now: a task that makes itself ready again waits for the next round.
+  IntrusiveList<Suspension> batch;
+  batch.splice_back(ready_);
+  size_t count = 0;
+  while (Suspension* suspension = batch.pop_front()) {
+    TaskContext* context = std::exchange(suspension->resuming_, nullptr);
+    running_task_.store(context->name(), std::memory_order_relaxed);
+    suspension->task_.resume();
+    ++count;
+  }
+  if (count > 0) running_task_.store(nullptr, std::memory_order_relaxed);
+  return count;
+}
+
+bool Reactor::run_round() {
+  Scope scope(*this);
+  rounds_.fetch_add(1, std::memory_order_relaxed);
+  round_time_ = backend_->now();
+  size_t done = messages_.run_all();
+  done += run_ready_tasks();
+  done += timers_.run_expired(round_time_);
+  done += backend_->poll(TimePoint::min());
+  return done > 0;
+}
+
+bool Reactor::has_ready_work() const { return !ready_.empty() || !messages_.empty(); }
+
+void Reactor::wait_for_work() {
+  if (has_ready_work()) return;
+  const TimePoint now = backend_->now();
+  if (idle_since_ == TimePoint{}) idle_since_ = now;
+  if (options_.spin_budget == kSpinForever || now - idle_since_ < adaptive_budget_) return;
+
+  Scope scope(*this);
+  sleeping_.store(true, std::memory_order_seq_cst);
+  if (messages_.empty() && !stop_.load(std::memory_order_seq_cst)) backend_->poll(timers_.next_expiry());
+  sleeping_.store(false, std::memory_order_relaxed);
+
+  // Spinning pays when work comes within the budget. Longer gaps halve the budget, one short gap restores it.
+  const Duration gap = backend_->now() - idle_since_;
+  adaptive_budget_ = gap <= options_.spin_budget ? options_.spin_budget : adaptive_budget_ / 2;
+  idle_since_ = TimePoint{};
+}
+
+void Reactor::run() {
+  run_until([] { return false; });
+}
+
+void Reactor::run_until(const std::function<bool()>& done) {
+  Scope scope(*this);
+  while (!done() && !stop_.load(std::memory_order_relaxed)) {
+    if (run_round()) {
+      idle_since_ = TimePoint{};
+    } else {
+      wait_for_work();
+    }
+  }
+}
+
+void Reactor::stop() {
+  stop_.store(true, std::memory_order_seq_cst);
+  backend_->wake();
+}
+
+}  // namespace cairn::runtime

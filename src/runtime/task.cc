@@ -1,0 +1,65 @@
+#include "runtime/task.h"
+
+#include <fmt/format.h>
+
+#include "runtime/reactor.h"
+#include "runtime/task_waits.h"
+
+namespace cairn::runtime {
+
+void Suspension::begin(std::coroutine_handle<> task, TaskContext& context) {
+  CAIRN_CHECK(context_ == nullptr && context.waiting_ == nullptr);
+  task_ = task;
+  context_ = &context;
+  context.waiting_ = this;
+}
+
+void Suspension::finish() {
+  if (context_ == nullptr) return;  // finished already: an event and a cancellation may meet
+  TaskContext& context = *context_;
+  context.waiting_ = nullptr;
+  context_ = nullptr;
+  unlink();
+  context.reactor().ready_.push_back(*this);
+  resuming_ = &context;
+}
+
+std::optional<Error> Suspension::stop_error(const TaskContext& context) {
+  if (!context.stop_reason()) return std::nullopt;
+  if (*context.stop_reason() == Code::kDeadlineExceeded) {
+    return Error(Code::kDeadlineExceeded, fmt::format("{}: the time allowed has passed", context.name()));
+  }
+  return Error(*context.stop_reason(), fmt::format("{}: cancelled", context.name()));
+}
+
+void TaskContext::stop(Code reason) {
+  if (done_ || stop_reason_) return;
+  stop_reason_ = reason;
+  if (waiting_ != nullptr) waiting_->on_cancel();
+}
+
+void Event::set() {
+  set_ = true;
+  pulse();
+}
+
+void Event::pulse() {
+  IntrusiveList<Suspension> woken;
+  woken.splice_back(waiters_);
+  while (Suspension* waiter = woken.pop_front()) static_cast<Awaiter*>(waiter)->wake();
+}
+
+Task<Result<Mutex::Guard>> Mutex::lock() {
+  while (locked_) {
+    if (auto waited = co_await released_.wait(); !waited) co_return fail(std::move(waited.error()));
+  }
+  locked_ = true;
+  co_return Guard(*this);
+}
+
+void Mutex::unlock() {
+  locked_ = false;
+  released_.pulse();
+}
+
+}  // namespace cairn::runtime
