@@ -1,0 +1,69 @@
+// Reservations of a namespace (NVMe Base 2.0, section 8.19; behaviour kept: shared reference nvmf-target.md section 6): a pure state machine from
+// commands to new states, notifications and access. No I/O; persistence is reservation_store.h's.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "nvme/reservation.h"
+#include "nvme/status.h"
+#include "nvmf/target/namespace_view.h"
+
+namespace cairn::nvmf::target {
+
+// What a change means for other hosts: sent to the controllers of `host` by the caller.
+struct ReservationNotification {
+  HostId host;
+  nvme::ReservationNotificationType type;
+};
+
+class Reservation {
+ public:
+  // More than the original's 16; the report of all of them fits into 64 KiB.
+  static constexpr size_t kMaxRegistrants = 256;
+
+  struct Registrant {
+    uint64_t key = 0;
+  };
+  struct State {
+    uint32_t generation = 0;
+    bool persist = false;  // PTPL state of the namespace
+    nvme::ReservationType type{};  // 0: none held
+    uint64_t holder_key = 0;
+    std::optional<HostId> holder;  // the (first) holder
+    std::map<HostId, Registrant> registrants;
+  };
+
+  struct Outcome {
+    nvme::Status status;
+    bool changed = false;  // the state differs from before: persist it, apply the access table to all views, then answer
+    std::vector<ReservationNotification> notifications;
+    std::vector<HostId> preempted;  // whose outstanding commands are to be aborted (preempt and abort)
+  };
+
+  explicit Reservation(bool can_persist) : can_persist_(can_persist) {}
+
+  const State& state() const { return state_; }
+  void restore(State state) { state_ = std::move(state); }
+  bool can_persist() const { return can_persist_; }
+
+  // `payload` is the command's data; sizes are checked (INVALID FIELD). A refused command changes nothing.
+  Outcome register_command(const HostId& host, const nvme::Sqe& command, std::span<const std::byte> payload);
+  Outcome acquire_command(const HostId& host, const nvme::Sqe& command, std::span<const std::byte> payload);
+  Outcome release_command(const HostId& host, const nvme::Sqe& command, std::span<const std::byte> payload);
+  // Fills `into` (the host's buffer, may be shorter than the whole report) and gives the status.
+  nvme::Status report_command(const nvme::Sqe& command, const std::map<HostId, std::vector<uint16_t>>& controllers,
+                              std::span<std::byte> into) const;
+  // Persistence flag through Set Features (reservation persistence).
+  Outcome set_persist(bool persist);
+
+  AccessTable access() const;
+
+ private:
+  bool can_persist_;
+  State state_;
+};
+
+}  // namespace cairn::nvmf::target

@@ -1,0 +1,120 @@
+// Subsystems and their namespaces. Primary reactor only, except where said.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "block/device.h"
+#include "nvmf/target/namespace_view.h"
+#include "nvmf/target/reservation.h"
+#include "runtime/task_waits.h"
+
+namespace cairn::nvmf::target {
+
+class Controller;
+class Target;
+
+struct SubsystemOptions {
+  std::string nqn;
+  std::string serial_number;  // at most 20 ASCII characters; empty: derived from the device uuid as the original does
+  std::string model_number = "Mayastor NVMe controller";
+  bool ana_reporting = false;
+  bool allow_any_host = true;
+  std::vector<std::string> allowed_hosts;  // host NQNs
+  uint16_t min_cntlid = 1;
+  uint16_t max_cntlid = 0xffef;
+  std::string ptpl_path;  // file for reservations that persist through power loss; empty: not capable
+  // Rewrites an error status before it is sent, by what the subsystem exports (CRD of nexus and replica; nvmf-target.md section 5).
+  nvme::Status (*rewrite_status)(nvme::Status status) = nullptr;
+};
+
+class Namespace final : public block::DeviceListener {
+ public:
+  Namespace(class Subsystem& subsystem, uint32_t nsid, std::shared_ptr<block::Device> device);
+
+  uint32_t nsid() const { return nsid_; }
+  block::Device& device() { return *device_; }
+  std::shared_ptr<block::Device> device_ptr() { return device_; }
+  Reservation& reservation() { return *reservation_; }
+  AnaState ana_state() const { return ana_state_; }
+
+  // Executes a reservation command that arrived for `host`: state, file, views, notifications, in this order; then answers. Gives the status. Report
+  // fills request.data().
+  runtime::Task<nvme::Status> execute_reservation(const HostId& host, Request& request);
+  // A new ANA state: applied to all views, then announced.
+  runtime::Task<> set_ana_state(AnaState state);
+  // What a view that is made now has to know.
+  NamespaceView::Decision decision() const;
+
+  void on_resized(block::Device& device) override;
+  void on_removed(block::Device& device) override;
+
+ private:
+  friend class Subsystem;
+  runtime::Task<> apply_to_views();
+  Subsystem& subsystem_;
+  uint32_t nsid_;
+  std::shared_ptr<block::Device> device_;
+  std::unique_ptr<Reservation> reservation_;
+  AnaState ana_state_ = AnaState::kOptimized;
+  runtime::Mutex changing_;
+  bool removed_ = false;
+};
+
+class Subsystem {
+ public:
+  Subsystem(Target& target, SubsystemOptions options);
+  ~Subsystem();  // stopped
+
+  Target& target() { return target_; }
+  const SubsystemOptions& options() const { return options_; }
+  const std::string& nqn() const { return options_.nqn; }
+
+  // One namespace, NSID 1. Claims the device ("NVMe-oF Target"); restores reservations from the ptpl file. Errors: device claimed; damaged file or one of
+  // another device (named).
+  runtime::Task<Result<>> add_namespace(std::shared_ptr<block::Device> device);
+  Namespace* find_namespace(uint32_t nsid);
+  const std::vector<std::unique_ptr<Namespace>>& namespaces() const { return namespaces_; }
+
+  // Replaces the rule of who may connect. Hosts that are connected and no longer allowed are disconnected.
+  void set_allowed_hosts(bool allow_any, std::vector<std::string> hosts);
+  bool allows(const std::string& host_nqn) const;
+
+  // A free controller identifier of the configured range, or nothing.
+  std::optional<uint16_t> allocate_cntlid();
+  std::map<uint16_t, std::shared_ptr<Controller>>& controllers() { return controllers_; }
+
+  // The view of this subsystem on `reactor`, made if missing (opens channels there). Called on the primary reactor; the result is used on `reactor`.
+  runtime::Task<Result<std::shared_ptr<SubsystemView>>> view_on(runtime::Reactor& reactor);
+  // Views that exist, by reactor.
+  struct ReactorView {
+    runtime::Reactor* reactor;
+    std::shared_ptr<SubsystemView> view;
+  };
+  const std::vector<ReactorView>& views() const { return views_; }
+
+  // Disconnects all hosts, closes all channels, releases the device. Then the subsystem may be destroyed.
+  runtime::Task<> stop();
+  bool stopping() const { return stopping_; }
+
+ private:
+  friend class Namespace;
+  runtime::Task<> remove_namespace(uint32_t nsid);
+
+  Target& target_;
+  SubsystemOptions options_;
+  std::set<std::string> allowed_hosts_;
+  std::vector<std::unique_ptr<Namespace>> namespaces_;
+  std::map<uint16_t, std::shared_ptr<Controller>> controllers_;
+  std::vector<ReactorView> views_;
+  runtime::Mutex views_mutex_;
+  uint16_t next_cntlid_;
+  bool stopping_ = false;
+};
+
+}  // namespace cairn::nvmf::target
