@@ -1,4 +1,5 @@
-// Log pages (NVMe Base 2.0, section 5.16.1). The discovery log page is in discovery.h.
+// Log pages (NVMe Base 2.0, section 5.16.1). The discovery log page is in discovery.h, the reservation
+// notification log page in reservation.h.
 #pragma once
 
 #include <cstddef>
@@ -170,24 +171,5 @@ struct AnaGroupDescriptor {
 };
 static_assert(kIsWire<AnaGroupDescriptor> && sizeof(AnaGroupDescriptor) == 32 &&
               offsetof(AnaGroupDescriptor, state) == 16);
-
-// LID 80h: reading it removes the entry.
-enum class ReservationNotificationType : uint8_t {
-  kEmpty = 0,
-  kRegistrationPreempted = 1,
-  kReservationReleased = 2,
-  kReservationPreempted = 3
-};
-
-struct ReservationNotification {
-  uint64_t log_page_count = 0;  // wraps to 1; 0 = no entry
-  ReservationNotificationType type = ReservationNotificationType::kEmpty;
-  uint8_t num_available = 0;  // further pages, 255 = 255 or more
-  uint8_t reserved10[2] = {};
-  uint32_t nsid = 0;
-  uint8_t reserved16[48] = {};
-};
-static_assert(kIsWire<ReservationNotification> && sizeof(ReservationNotification) == 64 &&
-              offsetof(ReservationNotification, nsid) == 12);
 
 }  // namespace cairn::nvme
