@@ -40,6 +40,8 @@ class BufferPool {
     size_t size = 0;
   };
   void wait(Waiter& waiter) { waiters_.push_back(waiter); }
+  // For a waiter that was served and needs one more buffer: keeps its place, so that only the first in line holds a part of what it needs.
+  void wait_first(Waiter& waiter) { waiters_.push_front(waiter); }
   bool has_waiters() const { return !waiters_.empty(); }
 
  private:

@@ -140,16 +140,18 @@ class Event {
   // Wakes those who wait now, without staying set.
   void pulse();
   // co_await: Result<>; an error only when the task was cancelled.
-  auto wait() { return Awaiter(*this); }
+  auto wait() { return Awaiter(*this, true); }
+  // The same, but a cancelled task waits on: for what must be over before memory may go.
+  auto wait_uninterrupted() { return Awaiter(*this, false); }
 
  private:
   class Awaiter final : public Suspension {
    public:
-    explicit Awaiter(Event& event) : event_(event) {}
+    Awaiter(Event& event, bool interruptible) : event_(event), interruptible_(interruptible) {}
     bool await_ready() const { return event_.set_; }
     template <typename Promise>
     bool await_suspend(std::coroutine_handle<Promise> task) {
-      if ((error_ = stop_error(task))) return false;
+      if (interruptible_ && (error_ = stop_error(task))) return false;
       context_ = task.promise().context;
       begin(task);
       event_.waiters_.push_back(*this);
@@ -164,11 +166,13 @@ class Event {
     friend class Event;
     void wake() { finish(); }
     void on_cancel() override {
+      if (!interruptible_) return;
       unlink();
       error_ = stop_error(*context_);
       finish();
     }
     Event& event_;
+    const bool interruptible_;
     TaskContext* context_ = nullptr;
     std::optional<Error> error_;
   };
