@@ -94,7 +94,7 @@ struct Sqe {
   uint32_t cdw2 = 0;
   uint32_t cdw3 = 0;
   uint64_t mptr = 0;
-  SglDescriptor sgl;
+  SglDescriptor sgl{};
   uint32_t cdw10 = 0;
   uint32_t cdw11 = 0;
   uint32_t cdw12 = 0;

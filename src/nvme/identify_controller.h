@@ -71,8 +71,8 @@ struct IdentifyController {
   uint16_t mtfa = 0;
   uint32_t hmpre = 0;
   uint32_t hmmin = 0;
-  Uint128 tnvmcap;
-  Uint128 unvmcap;
+  Uint128 tnvmcap{};
+  Uint128 unvmcap{};
   uint32_t rpmbs = 0;
   uint16_t edstt = 0;
   uint8_t dsto = 0;
@@ -93,7 +93,7 @@ struct IdentifyController {
   uint32_t pels = 0;
   uint16_t domain_identifier = 0;
   uint8_t reserved358[10] = {};
-  Uint128 megcap;
+  Uint128 megcap{};
   uint8_t reserved384[128] = {};
   uint8_t sqes = 0;  // minimum 3:0, maximum 7:4, powers of two
   uint8_t cqes = 0;
@@ -111,7 +111,7 @@ struct IdentifyController {
   uint16_t ocfs = 0;  // CDFS: copy descriptor formats, bit n = format n
   uint32_t sgls = 0;
   uint32_t mnan = 0;
-  Uint128 maxdna;
+  Uint128 maxdna{};
   uint32_t maxcna = 0;
   uint8_t reserved564[204] = {};
   char subnqn[256] = {};
@@ -123,7 +123,7 @@ struct IdentifyController {
   uint8_t msdbd = 0;    // SGL data block descriptors in a command
   uint16_t ofcs = 0;    // bit 0: Disconnect
   uint8_t reserved1806[242] = {};
-  PowerStateDescriptor psd[32];
+  PowerStateDescriptor psd[32]{};
   uint8_t vendor3072[1024] = {};
 
   static constexpr uint8_t kCmicMultiplePorts = 1u << 0;

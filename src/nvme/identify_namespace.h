@@ -52,7 +52,7 @@ struct IdentifyNamespace {
   uint16_t nabo = 0;
   uint16_t nabspf = 0;
   uint16_t noiob = 0;  // blocks, 0 = none reported
-  Uint128 nvmcap;
+  Uint128 nvmcap{};
   uint16_t npwg = 0;  // NPWG to NPDA, NOWS: 0's based blocks
   uint16_t npwa = 0;
   uint16_t npdg = 0;
@@ -69,7 +69,7 @@ struct IdentifyNamespace {
   uint16_t endgid = 0;
   uint8_t nguid[16] = {};  // big endian
   uint8_t eui64[8] = {};   // big endian
-  LbaFormat lbaf[64];
+  LbaFormat lbaf[64]{};
   uint8_t vendor384[3712] = {};
 
   static constexpr uint8_t kNsfeatThin = 1u << 0;

@@ -75,16 +75,16 @@ struct HealthInformation {
   uint8_t percentage_used = 0;
   uint8_t endurance_group_warning = 0;
   uint8_t reserved7[25] = {};
-  Uint128 data_units_read;  // 1,000 units of 512 bytes, rounded up
-  Uint128 data_units_written;
-  Uint128 host_read_commands;
-  Uint128 host_write_commands;
-  Uint128 controller_busy_time;  // minutes
-  Uint128 power_cycles;
-  Uint128 power_on_hours;
-  Uint128 unsafe_shutdowns;
-  Uint128 media_errors;
-  Uint128 error_log_entries;
+  Uint128 data_units_read{};  // 1,000 units of 512 bytes, rounded up
+  Uint128 data_units_written{};
+  Uint128 host_read_commands{};
+  Uint128 host_write_commands{};
+  Uint128 controller_busy_time{};  // minutes
+  Uint128 power_cycles{};
+  Uint128 power_on_hours{};
+  Uint128 unsafe_shutdowns{};
+  Uint128 media_errors{};
+  Uint128 error_log_entries{};
   uint32_t warning_temperature_time = 0;   // minutes
   uint32_t critical_temperature_time = 0;  // minutes
   uint16_t temperature_sensor[8] = {};

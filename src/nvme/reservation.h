@@ -132,7 +132,7 @@ static_assert(kIsWire<Registrant> && sizeof(Registrant) == 24 && offsetof(Regist
 
 // With EDS = 1: the header padded to 64 bytes, then 64 bytes a registrant.
 struct [[gnu::packed]] ReservationStatusHeaderExtended {
-  ReservationStatusHeader base;
+  ReservationStatusHeader base{};
   uint8_t reserved24[40] = {};
 };
 static_assert(kIsWire<ReservationStatusHeaderExtended> && sizeof(ReservationStatusHeaderExtended) == 64);
