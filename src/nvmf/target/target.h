@@ -10,6 +10,7 @@
 
 #include "nvmf/target/options.h"
 #include "nvmf/target/subsystem.h"
+#include "runtime/address.h"
 #include "runtime/reactor.h"
 
 namespace cairn::nvmf::target {
