@@ -50,6 +50,17 @@ constexpr Kind kind_of(PduType type) {
   return {};
 }
 
+constexpr bool fits_header_buffer() {
+  for (uint8_t alignment = 0; alignment <= kMaxPduDataAlignment; ++alignment) {
+    for (const size_t size : {sizeof(CapsuleCmd), sizeof(H2cData)}) {
+      if (data_offset(static_cast<uint8_t>(size), true, alignment) > kMaxHeaderSize) return false;
+      if (data_offset(static_cast<uint8_t>(size), false, alignment) > kMaxHeaderSize) return false;
+    }
+  }
+  return sizeof(IcReq) <= kMaxHeaderSize;
+}
+static_assert(fits_header_buffer());
+
 // Whether `receiver` ever gets PDUs of this type.
 constexpr bool is_for(PduReceiver receiver, PduType type) {
   switch (type) {

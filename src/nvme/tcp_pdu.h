@@ -240,7 +240,9 @@ constexpr uint8_t data_offset(uint8_t header_size, bool header_digest, uint8_t d
   return static_cast<uint8_t>((end + unit - 1) / unit * unit);
 }
 
-inline constexpr size_t kMaxHeaderSize = 128;  // of all that the encoders write before the data, TermReq apart
+// The largest of what the encoders write before the data, TermReq apart: a command with HDGST, 76 bytes, aligned to
+// units of 72.
+inline constexpr size_t kMaxHeaderSize = 144;
 using HeaderBuffer = std::span<std::byte, kMaxHeaderSize>;
 
 // Each writes header, HDGST and padding, returns their size. Data, if any, follows, then encode_digest(crc32c(data))
