@@ -1,14 +1,15 @@
 // The core's side of a connection: takes commands from the transport, in order, and executes them.
 //
-// Life: made with the connection (state kNew, only fabrics Connect is accepted), bound to a controller by Connect (kAdmin or kIo), closing when the
-// transport or the controller ends it (kClosing), done when no request is outstanding and the controller has forgotten it.
-// Lives on one reactor; the controller (primary reactor) knows it by QueuePairHandle and reaches it by messages only.
+// States: kNew (only fabrics Connect is accepted) -> kConnecting (a Connect is being worked on) -> kAdmin or kIo (bound
+// to a controller) -> kClosing (the transport is gone). A refused Connect leads back to kNew. Closing is done when no
+// request is outstanding and the controller has forgotten the queue pair. Lives on one reactor; the controller (primary
+// reactor) knows it by a QueuePairHandle and reaches it by messages only.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 
+#include "nvmf/target/namespace_view.h"
 #include "nvmf/target/request.h"
 #include "nvmf/target/transport.h"
 #include "runtime/reactor.h"
@@ -17,16 +18,21 @@
 namespace cairn::nvmf::target {
 
 class Controller;
-class NamespaceView;
-class SubsystemView;
+class QueuePair;
 class Target;
 
 enum class QueuePairState : uint8_t { kNew, kConnecting, kAdmin, kIo, kClosing };
 
+// How others refer to a queue pair that may go at any time. Shared; `queue_pair` is read and written on `reactor` only.
+struct QueuePairHandle {
+  runtime::Reactor& reactor;
+  QueuePair* queue_pair;  // nullptr when it is gone
+};
+
 class QueuePair {
  public:
   QueuePair(Target& target, Connection& connection);
-  ~QueuePair();  // after closed()
+  ~QueuePair();  // after close()
   QueuePair(const QueuePair&) = delete;
   QueuePair& operator=(const QueuePair&) = delete;
 
@@ -35,16 +41,20 @@ class QueuePair {
   uint16_t qid() const { return qid_; }
   uint16_t queue_depth() const { return queue_depth_; }  // entries; 0 before Connect
   // The command sets: how an opcode of this queue is to be read.
-  bool is_admin() const { return state_ != QueuePairState::kIo; }
+  bool is_admin() const { return qid_ == 0; }
+  Connection& connection() { return connection_; }
+  // Shared by all I/O queue pairs of the controller: nullptr before Connect.
+  Controller* controller() { return controller_.get(); }
 
-  // The transport received a command capsule into request.command. Checks it as far as possible without data and sets direction and
-  // data_length, or completes it. Called in the order of arrival. `sgl_in_capsule` is the number of bytes of data the capsule carries.
+  // The transport received a command capsule into request.command. Checks it as far as possible without data, then
+  // either completes it or leaves it in state kPrepared with direction and data_length set. Called in the order of
+  // arrival. What only the transport can know of the SGL (where in the capsule, whether it is there) it checks itself.
   void begin(Request& request);
   // The request's data() is in place (host-to-controller data has arrived).
   void execute(Request& request);
 
-  // The transport's connection is gone (once, after the last begin/execute). Tells the controller, waits for outstanding requests; co_await it, then
-  // destroy the queue pair.
+  // The transport's connection is gone (once, after the last begin/execute). Tells the controller, waits for
+  // outstanding requests; co_await it, then destroy the queue pair. A cancellation does not interrupt it.
   runtime::Task<> close();
 
   uint32_t outstanding() const { return outstanding_; }
@@ -52,15 +62,25 @@ class QueuePair {
   // Completes a request with a status. Used by everything that executes commands; on this queue pair's reactor.
   void finish(Request& request, nvme::Status status, uint32_t dw0 = 0, uint32_t dw1 = 0);
 
- private:
-  friend class QueuePairHandle;
+  // For begin_...(): the command moves `length` bytes. Checks the SGL against it and leaves the request in kPrepared,
+  // or completes it with the SGL's fault and returns false. An SGL may be longer than the data (SGLS bit 18).
+  bool prepare(Request& request, nvme::DataDirection direction, uint32_t length);
 
-  // fabrics.cc
-  void begin_fabrics(Request& request);
+  // Abort: ends a command that waits for its data or for its fused partner. False when it cannot be stopped any more or
+  // there is none.
+  bool abort(uint16_t cid);
+  void disconnect() { connection_.disconnect(); }
+
+ private:
+  // fabrics_connect.cc
   runtime::Task<> execute_connect(Request& request);
-  // admin: lent to the primary reactor (Controller::execute_admin)
+  // queue_pair.cc
+  void begin_fabrics(Request& request);
   void begin_admin(Request& request);
+  // Lends the request to the primary reactor: Controller::execute_admin on the admin queue, execute_reservation on
+  // others.
   runtime::Task<> execute_on_primary(Request& request);
+  nvme::Status final_status(nvme::Status status) const;
   // io_command.cc
   void begin_io(Request& request);
   void execute_io(Request& request);
@@ -70,15 +90,17 @@ class QueuePair {
   Target& target_;
   Connection& connection_;
   runtime::Reactor& reactor_;
+  std::shared_ptr<QueuePairHandle> handle_;
   QueuePairState state_ = QueuePairState::kNew;
   uint16_t qid_ = 0;
   uint16_t queue_depth_ = 0;
   uint32_t outstanding_ = 0;  // requests between begin() and finish()
   runtime::Event drained_;
   std::shared_ptr<Controller> controller_;
-  std::shared_ptr<SubsystemView> view_;  // I/O queues only
+  nvme::Status (*rewrite_status_)(nvme::Status status) = nullptr;  // the subsystem's
+  std::shared_ptr<SubsystemView> view_;                            // I/O queues only
   Request* fused_first_ = nullptr;
-  std::array<uint8_t, 16> host_id_{};
+  HostId host_id_{};
 };
 
 }  // namespace cairn::nvmf::target

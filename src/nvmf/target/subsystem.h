@@ -29,23 +29,34 @@ struct SubsystemOptions {
   uint16_t min_cntlid = 1;
   uint16_t max_cntlid = 0xffef;
   std::string ptpl_path;  // file for reservations that persist through power loss; empty: not capable
-  // Rewrites an error status before it is sent, by what the subsystem exports (CRD of nexus and replica; nvmf-target.md section 5).
+  // Rewrites an error status before it is sent, by what the subsystem exports (CRD of nexus and replica; nvmf-target.md
+  // section 5).
   nvme::Status (*rewrite_status)(nvme::Status status) = nullptr;
 };
 
-class Namespace final : public block::DeviceListener {
+class Subsystem;
+
+// Changes of a namespace (reservation, ANA state, removal) come one after the other, each applied to all views before
+// it is answered or announced.
+class Namespace final : public block::DeviceListener, public std::enable_shared_from_this<Namespace> {
  public:
-  Namespace(class Subsystem& subsystem, uint32_t nsid, std::shared_ptr<block::Device> device);
+  // Listens to the device until it is destroyed.
+  Namespace(Subsystem& subsystem, uint32_t nsid, std::shared_ptr<block::Device> device, bool can_persist);
+  ~Namespace();
 
   uint32_t nsid() const { return nsid_; }
   block::Device& device() { return *device_; }
   std::shared_ptr<block::Device> device_ptr() { return device_; }
   Reservation& reservation() { return *reservation_; }
   AnaState ana_state() const { return ana_state_; }
+  uint64_t ana_change_count() const { return ana_change_count_; }
+  bool removed() const { return removed_; }
 
-  // Executes a reservation command that arrived for `host`: state, file, views, notifications, in this order; then answers. Gives the status. Report
-  // fills request.data().
+  // Executes a reservation command that arrived for `host`: state, file, views, notifications, in this order; then
+  // answers. Gives the status. Report fills request.data().
   runtime::Task<nvme::Status> execute_reservation(const HostId& host, Request& request);
+  // Set Features, Reservation Persistence.
+  runtime::Task<nvme::Status> set_reservation_persistence(bool persist);
   // A new ANA state: applied to all views, then announced.
   runtime::Task<> set_ana_state(AnaState state);
   // What a view that is made now has to know.
@@ -56,12 +67,17 @@ class Namespace final : public block::DeviceListener {
 
  private:
   friend class Subsystem;
-  runtime::Task<> apply_to_views();
+  // Of a reservation's change: file, views, notifications. The state before is put back when the file cannot be
+  // written.
+  runtime::Task<nvme::Status> carry_out(Reservation::Outcome outcome, Reservation::State before);
+  std::map<HostId, std::vector<uint16_t>> controllers_by_host() const;
+
   Subsystem& subsystem_;
   uint32_t nsid_;
   std::shared_ptr<block::Device> device_;
   std::unique_ptr<Reservation> reservation_;
   AnaState ana_state_ = AnaState::kOptimized;
+  uint64_t ana_change_count_ = 0;
   runtime::Mutex changing_;
   bool removed_ = false;
 };
@@ -74,12 +90,18 @@ class Subsystem {
   Target& target() { return target_; }
   const SubsystemOptions& options() const { return options_; }
   const std::string& nqn() const { return options_.nqn; }
+  // What Identify reports: as configured, or "DCS" and 17 hexadecimal digits of the SHA-256 of the device's uuid
+  // (before there is a device: of the name).
+  const std::string& serial_number() const { return serial_number_; }
 
-  // One namespace, NSID 1. Claims the device ("NVMe-oF Target"); restores reservations from the ptpl file. Errors: device claimed; damaged file or one of
-  // another device (named).
+  // Namespaces of a subsystem. More than one would need views and hosts nothing new, only callers that want it.
+  static constexpr uint32_t kMaxNamespaces = 1;
+
+  // One namespace, NSID 1. Claims the device ("NVMe-oF Target"); restores reservations from the ptpl file. Errors:
+  // device claimed; damaged file or one of another device (named).
   runtime::Task<Result<>> add_namespace(std::shared_ptr<block::Device> device);
   Namespace* find_namespace(uint32_t nsid);
-  const std::vector<std::unique_ptr<Namespace>>& namespaces() const { return namespaces_; }
+  const std::vector<std::shared_ptr<Namespace>>& namespaces() const { return namespaces_; }
 
   // Replaces the rule of who may connect. Hosts that are connected and no longer allowed are disconnected.
   void set_allowed_hosts(bool allow_any, std::vector<std::string> hosts);
@@ -89,7 +111,8 @@ class Subsystem {
   std::optional<uint16_t> allocate_cntlid();
   std::map<uint16_t, std::shared_ptr<Controller>>& controllers() { return controllers_; }
 
-  // The view of this subsystem on `reactor`, made if missing (opens channels there). Called on the primary reactor; the result is used on `reactor`.
+  // The view of this subsystem on `reactor`, made if missing (opens channels there). Called on the primary reactor; the
+  // result is used on `reactor`.
   runtime::Task<Result<std::shared_ptr<SubsystemView>>> view_on(runtime::Reactor& reactor);
   // Views that exist, by reactor.
   struct ReactorView {
@@ -104,17 +127,24 @@ class Subsystem {
 
  private:
   friend class Namespace;
-  runtime::Task<> remove_namespace(uint32_t nsid);
+  // Refuses I/O, waits for what is executing, closes the channels, releases the device, tells the hosts.
+  runtime::Task<> remove_namespace(std::shared_ptr<Namespace> removed);
+  // Every view decides about the namespace as it is now, and no I/O admitted before is left.
+  runtime::Task<> apply_to_views(Namespace& changed);
+  void announce_namespace(uint32_t nsid);
 
   Target& target_;
   SubsystemOptions options_;
   std::set<std::string> allowed_hosts_;
-  std::vector<std::unique_ptr<Namespace>> namespaces_;
+  std::vector<std::shared_ptr<Namespace>> namespaces_;
   std::map<uint16_t, std::shared_ptr<Controller>> controllers_;
   std::vector<ReactorView> views_;
   runtime::Mutex views_mutex_;
+  std::string serial_number_;
   uint16_t next_cntlid_;
   bool stopping_ = false;
+  uint32_t num_removals_ = 0;    // tasks that remove a namespace
+  runtime::Event removal_done_;  // pulsed
 };
 
 }  // namespace cairn::nvmf::target

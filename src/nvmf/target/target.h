@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "nvme/discovery.h"
 #include "nvmf/target/options.h"
 #include "nvmf/target/subsystem.h"
 #include "runtime/address.h"
@@ -25,15 +26,14 @@ struct ListenAddress {
 
 // The outcome of a Connect on the primary reactor.
 struct ConnectParameters {
-  std::array<uint8_t, 16> host_id{};
+  HostId host_id{};
   uint16_t cntlid = 0xffff;
-  std::string subsystem_nqn;
-  std::string host_nqn;
+  // As in the connect data; nothing when malformed (not terminated, empty, too long, not UTF-8).
+  std::optional<std::string> subsystem_nqn;
+  std::optional<std::string> host_nqn;
   uint16_t qid = 0;
   uint16_t sqsize = 0;  // 0-based, as sent
   uint32_t kato_ms = 0;
-  uint16_t record_format = 0;
-  uint8_t attributes = 0;
   runtime::SocketAddress local_address;
 };
 struct ConnectOutcome {
@@ -43,7 +43,9 @@ struct ConnectOutcome {
   std::shared_ptr<SubsystemView> view;  // I/O queues
 };
 
-class QueuePair;
+struct QueuePairHandle;
+class TcpGroup;
+class TcpListener;
 
 class Target {
  public:
@@ -51,11 +53,12 @@ class Target {
   Target(Options options, std::vector<runtime::Reactor*> reactors);
   ~Target();  // stopped
 
-  const Options& options() const { return options_; }           // any reactor
+  const Options& options() const { return options_; }               // any reactor
   runtime::Reactor& primary() const { return *reactors_.front(); }  // any reactor
   std::span<runtime::Reactor* const> reactors() const { return reactors_; }
 
-  // Begins to accept TCP connections on `address`; ALREADY_EXISTS when in use. With `advertise`, the address stands in the discovery log.
+  // Begins to accept TCP connections on `address`; ALREADY_EXISTS when in use. With `advertise`, the address stands in
+  // the discovery log.
   Result<runtime::SocketAddress> listen_tcp(const runtime::SocketAddress& address, bool advertise);
   const std::vector<ListenAddress>& advertised() const { return advertised_; }
 
@@ -65,31 +68,47 @@ class Target {
   const std::map<std::string, std::unique_ptr<Subsystem>>& subsystems() const { return subsystems_; }
   runtime::Task<Result<>> remove_subsystem(std::string nqn);  // NOT_FOUND
 
-  // For a Connect command; `queue_pair` stays on its own reactor.
-  runtime::Task<ConnectOutcome> connect(ConnectParameters parameters, QueuePair& queue_pair);
+  // For a Connect command. On success the controller has `queue_pair`.
+  runtime::Task<ConnectOutcome> connect(ConnectParameters parameters, std::shared_ptr<QueuePairHandle> queue_pair);
 
   // Discovery: counts changes of the log; tells discovery controllers.
   uint64_t discovery_generation() const { return discovery_generation_; }
   void discovery_log_changed();
-  // The discovery log for a host, from byte `offset`, as much as fits.
-  void fill_discovery_log(const std::string& host_nqn, uint64_t offset, std::span<std::byte> into) const;
+  // The discovery log for a host: its size, and its bytes from `offset` on (zero beyond the end). `via`: the address by
+  // which the host reached us, what it gets to see for a listener on "any" address.
+  uint64_t discovery_log_size(const std::string& host_nqn, const runtime::SocketAddress& via) const;
+  void fill_discovery_log(const std::string& host_nqn, const runtime::SocketAddress& via, uint64_t offset,
+                          std::span<std::byte> into) const;
+  std::map<uint16_t, std::shared_ptr<Controller>>& discovery_controllers() { return discovery_controllers_; }
 
   // Closes listeners, disconnects every host, stops every subsystem.
   runtime::Task<> stop();
 
   // Any reactor: connections that exist.
   uint32_t num_connections() const { return num_connections_.load(std::memory_order_relaxed); }
+  TimePoint started_at() const { return started_at_; }
 
  private:
+  // fabrics_connect.cc
+  ConnectOutcome connect_admin(const ConnectParameters& parameters, Subsystem* subsystem,
+                               std::shared_ptr<QueuePairHandle> queue_pair);
+  runtime::Task<ConnectOutcome> connect_io(const ConnectParameters& parameters, Subsystem& subsystem,
+                                           std::shared_ptr<QueuePairHandle> queue_pair);
+  std::optional<uint16_t> allocate_discovery_cntlid();
+  std::vector<nvme::DiscoveryLogEntry> advertised_entries(const runtime::SocketAddress& via) const;
+
   friend class TcpListener;
   friend class TcpConnection;
   Options options_;
   std::vector<runtime::Reactor*> reactors_;
   std::map<std::string, std::unique_ptr<Subsystem>> subsystems_;
   std::vector<ListenAddress> advertised_;
-  std::vector<std::unique_ptr<class TcpListener>> listeners_;
+  std::vector<std::unique_ptr<TcpGroup>> tcp_groups_;  // one a reactor
+  std::vector<std::unique_ptr<TcpListener>> listeners_;
   std::map<uint16_t, std::shared_ptr<Controller>> discovery_controllers_;
+  uint16_t next_discovery_cntlid_ = 1;
   uint64_t discovery_generation_ = 0;
+  TimePoint started_at_;
   std::atomic<uint32_t> num_connections_{0};
   bool stopping_ = false;
 };
