@@ -1,8 +1,9 @@
-// What one reactor knows of a namespace and its subsystem: the channel to the device and copies of the primary reactor's decisions (reservation
-// access, ANA state), so that an I/O needs nobody else.
+// What one reactor knows of a namespace and its subsystem: the channel to the device and copies of the primary
+// reactor's decisions (reservation access, ANA state), so that an I/O needs nobody else.
 //
-// The primary reactor changes a view by running apply() on the view's reactor and waiting for it: when that has returned, every I/O that was
-// admitted under the old decision has finished (epochs), so a host that lost its access writes nothing more.
+// The primary reactor changes a view by running apply() on the view's reactor and waiting for it: when that has
+// returned, every I/O that was admitted under the old decision has finished (epochs), so a host that lost its access
+// writes nothing more.
 #pragma once
 
 #include <array>
@@ -20,9 +21,16 @@ namespace cairn::nvmf::target {
 
 using HostId = std::array<uint8_t, 16>;  // 128-bit host identifier
 
-enum class AnaState : uint8_t { kOptimized = 1, kNonOptimized = 2, kInaccessible = 3, kPersistentLoss = 4, kChange = 15 };
+enum class AnaState : uint8_t {
+  kOptimized = 1,
+  kNonOptimized = 2,
+  kInaccessible = 3,
+  kPersistentLoss = 4,
+  kChange = 15
+};
 
-// Which host may do what, derived from the reservation (NVMe Base 2.0, section 8.19, figure "Command Behavior in the Presence of a Reservation").
+// Which host may do what, derived from the reservation (NVMe Base 2.0, section 8.19, figure "Command Behavior in the
+// Presence of a Reservation").
 struct AccessTable {
   struct Rights {
     bool read = true;   // read, compare, verify, copy source
@@ -49,7 +57,8 @@ class NamespaceView {
 
   // Asked for each I/O.
   AccessTable::Rights rights_of(const HostId& host) const { return access_->rights_of(host); }
-  uint64_t access_version() const { return access_version_; }  // changes with every apply(): lets a queue pair cache its rights
+  // Changes with every apply() and is never that of another view: lets a queue pair cache its rights. Not 0.
+  uint64_t access_version() const { return access_version_; }
   AnaState ana_state() const { return ana_state_; }
   bool removed() const { return removed_; }
 
@@ -62,23 +71,26 @@ class NamespaceView {
     AnaState ana_state = AnaState::kOptimized;
     bool removed = false;  // I/O is refused with INVALID NAMESPACE
   };
-  // On the view's reactor: from now on decides by `decision`; returns when all I/O of before has left.
+  // On the view's reactor: from now on decides by `decision`; returns when all I/O of before has left, also in a
+  // cancelled task. A call waits for the one before it; who needs an order among decisions makes one call at a time.
   runtime::Task<> apply(Decision decision);
 
  private:
   uint32_t nsid_;
   std::unique_ptr<block::Channel> channel_;
   std::shared_ptr<const AccessTable> access_;
-  uint64_t access_version_ = 0;
+  uint64_t access_version_;
   AnaState ana_state_ = AnaState::kOptimized;
   bool removed_ = false;
   uint32_t epoch_ = 0;
-  std::array<uint32_t, 2> in_epoch_{};  // I/O in the present and the previous epoch
+  std::array<uint32_t, 2> in_epoch_{};  // I/O in the present and the previous epoch, by the epoch's lowest bit
   runtime::Event epoch_left_;
-  runtime::Mutex applying_;
+  bool applying_ = false;
+  runtime::Event applied_;
 };
 
-// All namespaces of one subsystem on one reactor, shared by the reactor's I/O queue pairs of that subsystem. Made and dropped on the reactor.
+// All namespaces of one subsystem on one reactor, shared by the reactor's I/O queue pairs of that subsystem. Made and
+// dropped on the reactor.
 class SubsystemView {
  public:
   // nullptr when there is no such namespace here.

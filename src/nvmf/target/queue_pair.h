@@ -59,7 +59,9 @@ class QueuePair {
 
   uint32_t outstanding() const { return outstanding_; }
 
-  // Completes a request with a status. Used by everything that executes commands; on this queue pair's reactor.
+  // Completes a request with a status: the one way out of the queue pair for every request that begin() took, also for
+  // those that the transport gives up while they are Prepared. On this queue pair's reactor; the request may be free
+  // and reused when it returns.
   void finish(Request& request, nvme::Status status, uint32_t dw0 = 0, uint32_t dw1 = 0);
 
   // For begin_...(): the command moves `length` bytes. Checks the SGL against it and leaves the request in kPrepared,
@@ -81,11 +83,28 @@ class QueuePair {
   // others.
   runtime::Task<> execute_on_primary(Request& request);
   nvme::Status final_status(nvme::Status status) const;
-  // io_command.cc
+  // io_command.cc: every command of an I/O queue, in order of arrival, fabrics commands included.
   void begin_io(Request& request);
   void execute_io(Request& request);
-  void begin_fused(Request& request);
+  struct Payload {
+    nvme::DataDirection direction = nvme::DataDirection::kNone;
+    uint32_t size_bytes = 0;
+  };
+  nvme::Status check_io(const nvme::Sqe& command, Payload& payload);
+  nvme::Status admit(NamespaceView& view, AccessTable::Rights needed);
+  void start_io(Request& request);
+  void run_io(Request& request);
   void on_io_complete(Request& request);
+  void finish_io(Request& request);
+  // fused_command.cc
+  void begin_fused(Request& request);
+  void execute_fused(Request& request);
+  void start_fused(Request& first);
+  void finish_fused(Request& first);
+  void abort_fused(Request& request, nvme::Status status);
+  // finish() calls it for every request: one that leaves by another way than its own execution takes its other half
+  // along.
+  void leave_fused(Request& request);
 
   Target& target_;
   Connection& connection_;
@@ -99,8 +118,11 @@ class QueuePair {
   std::shared_ptr<Controller> controller_;
   nvme::Status (*rewrite_status_)(nvme::Status status) = nullptr;  // the subsystem's
   std::shared_ptr<SubsystemView> view_;                            // I/O queues only
-  Request* fused_first_ = nullptr;
+  Request* fused_first_ = nullptr;    // an accepted first half; the next command has to be its second
+  bool fused_first_refused_ = false;  // the command before was a first half that was refused or has ended already
   HostId host_id_{};
+  uint64_t rights_version_ = 0;  // NamespaceView::access_version() that rights_ were looked up at
+  AccessTable::Rights rights_;
 };
 
 }  // namespace cairn::nvmf::target
