@@ -22,7 +22,8 @@ class Backend {
 
   virtual TimePoint now() = 0;
   // Starts what was queued and runs the completions that are there. With `wake_at` later than now and nothing to run, waits until something
-  // completes, wake() is called or `wake_at` has come; TimePoint::min() never waits. Returns how many completions ran.
+  // completes, wake() is called or `wake_at` has come; TimePoint::min() never waits. Returns how many completions ran. A call that waited runs
+  // none: the reactor begins a new round first, with the time of that round.
   virtual size_t poll(TimePoint wake_at) = 0;
   // Any thread: ends a present or the next wait of poll().
   virtual void wake() = 0;

@@ -48,7 +48,9 @@ Reactor::Reactor(const ReactorOptions& options, std::unique_ptr<Backend> backend
 Reactor::~Reactor() {
   CAIRN_CHECK(num_tasks_ == 0);
   Scope scope(*this);
-  backend_.reset();
+  // The pointer stays valid meanwhile: a thread of the blocking pool may just be waking us.
+  delete backend_.get();
+  static_cast<void>(backend_.release());
 }
 
 Reactor& Reactor::current() {
@@ -119,7 +121,7 @@ size_t Reactor::run_ready_tasks() {
 
 bool Reactor::run_round() {
   Scope scope(*this);
-  rounds_.fetch_add(1, std::memory_order_relaxed);
+  rounds_.store(rounds() + 1, std::memory_order_relaxed);  // only this thread writes
   round_time_ = backend_->now();
   size_t done = messages_.run_all();
   done += run_ready_tasks();

@@ -1,0 +1,101 @@
+#include "runtime/kernel_stream.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "runtime/kernel_socket.h"
+#include "runtime/reactor.h"
+
+namespace cairn::runtime {
+
+KernelStream::KernelStream(IntrusiveList<KernelStream>& attention, FileDescriptor socket)
+    : attention_(attention),
+      socket_(std::move(socket)),
+      local_address_(runtime::local_address_of(socket_.get())),
+      peer_address_(runtime::peer_address_of(socket_.get())),
+      linger_timer_([this] { enter_closing(Error(Code::kCancelled, "closed, with input of the peer unread")); }) {
+  prepare_connection(socket_.get(), local_address_.family);
+}
+
+KernelStream::~KernelStream() {
+  CAIRN_CHECK(state_ == State::kNew || state_ == State::kClosed);
+  unlink();
+}
+
+void KernelStream::start(StreamHandler& handler) {
+  CAIRN_CHECK(state_ == State::kNew);
+  handler_ = &handler;
+  state_ = State::kOpen;
+  need_attention();
+}
+
+void KernelStream::resume() {
+  if (!paused_) return;
+  paused_ = false;
+  if (state_ == State::kOpen) need_attention();
+}
+
+void KernelStream::send(SendOp& op) {
+  CAIRN_CHECK(state_ != State::kClosed);
+  output_.push(op);
+  need_attention();
+}
+
+void KernelStream::close() {
+  CAIRN_CHECK(state_ != State::kNew);
+  enter_closing(Error(Code::kCancelled, "closed"));
+}
+
+void KernelStream::close_after_send(std::chrono::nanoseconds linger) {
+  CAIRN_CHECK(state_ != State::kNew);
+  if (state_ != State::kOpen) return;
+  state_ = State::kDraining;
+  Reactor& reactor = Reactor::current();
+  reactor.arm(linger_timer_, reactor.now() + linger);
+  if (output_.empty()) all_sent();
+  need_attention();
+}
+
+void KernelStream::sent(size_t bytes) {
+  output_.advance(bytes);
+  if (state_ == State::kDraining && output_.empty()) all_sent();
+}
+
+void KernelStream::all_sent() {
+  if (peer_ended_) return enter_closing(Error(Code::kCancelled, "closed after the last output"));
+  state_ = State::kLingering;
+  ::shutdown(socket_.get(), SHUT_WR);
+}
+
+void KernelStream::end_of_input() {
+  peer_ended_ = true;
+  if (state_ == State::kDraining) return;  // output may still be wanted by a peer that only sends no more
+  if (state_ == State::kLingering) return enter_closing(Error(Code::kCancelled, "closed after the last output"));
+  enter_closing(Error(Code::kUnavailable, fmt::format("{} closed the connection", peer_address_.to_string())), -EPIPE);
+}
+
+void KernelStream::failed(int error, const char* action) {
+  enter_closing(Error::from_errno(error, fmt::format("{} {}", action, peer_address_.to_string())), -error);
+}
+
+void KernelStream::enter_closing(Error reason, int output_result) {
+  if (state_ >= State::kClosing) return;
+  state_ = State::kClosing;
+  reason_ = std::move(reason);
+  output_result_ = output_result;
+  linger_timer_.disarm();
+  need_attention();
+}
+
+void KernelStream::finish() {
+  CAIRN_CHECK(state_ == State::kClosing);
+  output_.fail_all(output_result_);
+  unlink();  // a callback may have asked for attention
+  socket_.reset();
+  state_ = State::kClosed;
+  handler_->on_closed(*reason_);
+}
+
+}  // namespace cairn::runtime

@@ -1,0 +1,95 @@
+// What the streams of the kernel back-ends share: the life of a connection and its output queue. The back-end moves the
+// bytes.
+//
+//   state      | receives            | sends | left by
+//   -----------+---------------------+-------+----------------------------------------------------------------------------
+//   kNew       | no                  | yes   | start() -> kOpen
+//   kOpen      | yes, unless paused  | yes   | close_after_send() -> kDraining; close(), end of stream, error ->
+//   kClosing kDraining  | and drops the bytes | yes   | all sent -> kLingering (kClosing if the peer has ended
+//   already); close(), error, time -> kClosing kLingering | and drops the bytes | no    | end of stream, close(),
+//   error, time -> kClosing kClosing   | no                  | no    | no operation left in the kernel -> kClosed
+//   kClosed    | no                  | no    | end
+//
+// kLingering exists because a socket that is closed with unread input resets the connection, and the reset overtakes
+// what was sent last.
+#pragma once
+
+#include <cerrno>
+#include <optional>
+
+#include "runtime/file_descriptor.h"
+#include "runtime/send_queue.h"
+#include "runtime/stream.h"
+#include "runtime/timer.h"
+
+namespace cairn::runtime {
+
+class KernelStream : public Stream, public ListLink<> {
+ public:
+  // `attention`: the back-end's list of streams to service in its next poll().
+  KernelStream(IntrusiveList<KernelStream>& attention, FileDescriptor socket);
+  ~KernelStream() override;
+
+  void start(StreamHandler& handler) final;
+  void pause() final { paused_ = true; }
+  void resume() final;
+  void send(SendOp& op) final;
+  void close() final;
+  void close_after_send(std::chrono::nanoseconds linger) final;
+  const SocketAddress& local_address() const final { return local_address_; }
+  const SocketAddress& peer_address() const final { return peer_address_; }
+
+  // From the back-end's poll(): starts what is to be started. Returns how many callbacks ran. May destroy the stream.
+  virtual size_t service() = 0;
+
+ protected:
+  enum class State : uint8_t { kNew, kOpen, kDraining, kLingering, kClosing, kClosed };
+
+  int socket() const { return socket_.get(); }
+  State state() const { return state_; }
+  SendQueue& output() { return output_; }
+  void need_attention() {
+    if (!is_linked()) attention_.push_back(*this);
+  }
+  bool wants_input() const {
+    return (state_ == State::kOpen && !paused_) ||
+           ((state_ == State::kDraining || state_ == State::kLingering) && !peer_ended_);
+  }
+  bool wants_output() const { return state_ <= State::kDraining && !output_.empty(); }
+  // Where input should go; empty: anywhere.
+  std::span<std::byte> window() { return state_ == State::kOpen ? handler_->receive_window() : std::span<std::byte>{}; }
+
+  // Events from the transport. They run callbacks but never destroy the stream.
+  void received(std::span<const std::byte> data) {
+    if (state_ == State::kOpen) handler_->on_receive(data);
+  }
+  void window_filled(size_t size) {
+    if (state_ == State::kOpen) handler_->on_window_filled(size);
+  }
+  void sent(size_t bytes);
+  void end_of_input();
+  void failed(int error, const char* action);
+
+  // In kClosing, when nothing is left in the kernel: fails the output, closes the socket, calls on_closed. May destroy
+  // the stream.
+  void finish();
+
+ private:
+  void enter_closing(Error reason, int output_result = -ECANCELED);
+  void all_sent();
+
+  IntrusiveList<KernelStream>& attention_;
+  FileDescriptor socket_;
+  SocketAddress local_address_;
+  SocketAddress peer_address_;
+  StreamHandler* handler_ = nullptr;
+  State state_ = State::kNew;
+  bool paused_ = false;
+  bool peer_ended_ = false;
+  SendQueue output_;
+  std::optional<Error> reason_;
+  int output_result_ = 0;  // what waiting output completes with
+  Timer linger_timer_;
+};
+
+}  // namespace cairn::runtime

@@ -1,0 +1,134 @@
+#include "runtime/uring_stream.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace cairn::runtime {
+
+namespace {
+
+// Below this size a window is not worth a receive of its own: the bytes are copied out of a shared buffer that brings
+// what follows as well.
+constexpr size_t kSmallestWindow = size_t{8} << 10;
+
+}  // namespace
+
+UringStream::UringStream(UringBackend& backend, IntrusiveList<KernelStream>& attention, FileDescriptor socket)
+    : KernelStream(attention, std::move(socket)), backend_(backend) {
+  receive_.stream = send_.stream = this;
+  receive_.complete = [](UringOp& op, int result, unsigned flags) {
+    static_cast<Op&>(op).stream->receive_done(result, flags);
+  };
+  send_.complete = [](UringOp& op, int result, unsigned) { static_cast<Op&>(op).stream->send_done(result); };
+}
+
+size_t UringStream::service() {
+  if (state() == State::kClosing) {
+    if (receive_.in_kernel || send_.in_kernel) {
+      cancel(receive_);
+      cancel(send_);
+      return 0;
+    }
+    finish();
+    return 1;
+  }
+  if (!send_.in_kernel && wants_output()) start_send();
+  if (!receive_.in_kernel && wants_input()) start_receive();
+  return 0;
+}
+
+void UringStream::cancel(Op& op) {
+  if (!op.in_kernel || op.cancelled) return;
+  op.cancelled = true;
+  backend_.cancel(op);
+}
+
+void UringStream::start_receive() {
+  UringReceiveBuffers* buffers = backend_.receive_buffers();
+  if (buffers == nullptr) {
+    receive_kind_ = ReceiveKind::kReadable;
+    io_uring_prep_poll_add(&backend_.ring().next_sqe(&receive_), socket(), POLLIN);
+  } else if (const auto window = this->window(); window.size() >= kSmallestWindow) {
+    receive_kind_ = ReceiveKind::kWindow;
+    io_uring_sqe& sqe = backend_.ring().next_sqe(&receive_);
+    io_uring_prep_recv(&sqe, socket(), window.data(), window.size(), MSG_WAITALL);
+  } else {
+    receive_kind_ = ReceiveKind::kBuffer;
+    io_uring_sqe& sqe = backend_.ring().next_sqe(&receive_);
+    io_uring_prep_recv(&sqe, socket(), nullptr, buffers->buffer_bytes(), 0);
+    sqe.flags |= IOSQE_BUFFER_SELECT;
+    sqe.buf_group = UringReceiveBuffers::kGroup;
+    if (!more_is_there_) sqe.ioprio |= IORING_RECVSEND_POLL_FIRST;
+  }
+  receive_.in_kernel = true;
+}
+
+void UringStream::receive_done(int result, unsigned flags) {
+  receive_.in_kernel = false;
+  need_attention();
+  if (result == -EAGAIN || result == -EINTR || (result == -ECANCELED && receive_.cancelled)) return;
+  if (receive_kind_ == ReceiveKind::kReadable) return result < 0 ? failed(-result, "receive from") : read_now();
+
+  more_is_there_ = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
+  const bool has_buffer = (flags & IORING_CQE_F_BUFFER) != 0;
+  const unsigned buffer = flags >> IORING_CQE_BUFFER_SHIFT;
+  if (result > 0 && receive_kind_ == ReceiveKind::kWindow) {
+    window_filled(static_cast<size_t>(result));
+  } else if (result > 0) {
+    received(backend_.receive_buffers()->buffer(buffer).first(static_cast<size_t>(result)));
+  } else if (result == 0) {
+    end_of_input();
+  } else if (result == -ENOBUFS) {
+    more_is_there_ = true;
+    backend_.receive_buffers()->add_more();
+  } else {
+    failed(-result, "receive from");
+  }
+  if (has_buffer) backend_.receive_buffers()->recycle(buffer);
+}
+
+void UringStream::read_now() {
+  if (!wants_input()) return;
+  const std::span<std::byte> window = this->window();
+  const std::span<std::byte> rest = backend_.scratch_buffer();
+  iovec pieces[2] = {{window.data(), window.size()}, {rest.data(), rest.size()}};
+  msghdr header{};
+  header.msg_iov = window.empty() ? pieces + 1 : pieces;
+  header.msg_iovlen = window.empty() ? 1 : 2;
+  const ssize_t result = ::recvmsg(socket(), &header, MSG_DONTWAIT);
+  if (result == 0) return end_of_input();
+  if (result < 0) {
+    if (errno != EAGAIN && errno != EINTR) failed(errno, "receive from");
+    return;
+  }
+  const auto size = static_cast<size_t>(result);
+  if (!window.empty()) window_filled(std::min(size, window.size()));
+  if (size > window.size()) received(rest.first(size - window.size()));
+}
+
+void UringStream::start_send() {
+  UringScratch& scratch = backend_.scratch();
+  const SendQueue::Batch batch = output().gather(scratch.iovecs());
+  if (batch.bytes == 0) {
+    sent(0);  // operations without a byte
+    return;
+  }
+  msghdr* header = scratch.header(scratch.use(batch.pieces), batch.pieces);
+  io_uring_prep_sendmsg(&backend_.ring().next_sqe(&send_), socket(), header, MSG_NOSIGNAL | MSG_WAITALL);
+  send_.in_kernel = true;
+}
+
+void UringStream::send_done(int result) {
+  send_.in_kernel = false;
+  need_attention();
+  if (result > 0) {
+    sent(static_cast<size_t>(result));
+  } else if (result != -EAGAIN && result != -EINTR && !(result == -ECANCELED && send_.cancelled)) {
+    failed(result == 0 ? EPIPE : -result, "send to");
+  }
+}
+
+}  // namespace cairn::runtime
