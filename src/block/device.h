@@ -1,70 +1,46 @@
-// The block-device interface: everything that stores or transforms blocks implements it, everything that exports blocks takes it.
+// The block-device interface: everything that stores or transforms blocks implements it, everything that exports blocks
+// takes it.
 //
-// A Device lives on the primary reactor: it is made, claimed, resized and destroyed there. I/O goes through a Channel, one per
-// reactor and user, opened on the reactor that uses it; a channel is used on that reactor only. The device outlives its channels (they hold a
-// reference); after a removal every I/O of a channel that is still open completes with an error.
+// A Device lives on its home, the reactor it was made on (the primary one): there it is claimed, resized and destroyed.
+// I/O goes through a Channel, one per reactor and user. The device outlives its channels (they hold a reference); after
+// a removal every new I/O of a channel that is still open is refused.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "base/intrusive_list.h"
 #include "base/uuid.h"
+#include "block/channel.h"
 #include "block/io.h"
+#include "block/statistics.h"
+#include "block/turn_queue.h"
+#include "runtime/message.h"
 #include "runtime/task.h"
 
 namespace cairn::block {
 
-class Device;
-
-// Counters of one channel, written by its reactor only, read by any thread. Latencies in nanoseconds, of successful I/O.
-struct IoCounters {
-  std::atomic<uint64_t> operations{0};
-  std::atomic<uint64_t> bytes{0};
-  std::atomic<uint64_t> latency_total{0};
-  std::atomic<uint64_t> latency_max{0};
-  std::atomic<uint64_t> latency_min{UINT64_MAX};
-  std::atomic<uint64_t> errors{0};
-};
-
-// A user's way to a device on one reactor.
-class Channel {
- public:
-  explicit Channel(std::shared_ptr<Device> device);
-  Channel(const Channel&) = delete;
-  Channel& operator=(const Channel&) = delete;
-  virtual ~Channel();  // no I/O in flight
-
-  Device& device() const { return *device_; }
-  uint32_t in_flight() const { return in_flight_; }
-
-  // Checks the range (LBA_OUT_OF_RANGE) and that the device supports the type (INVALID_OPCODE), counts, and starts the I/O. A type the
-  // driver lacks but the block layer can emulate (compare, write-zeroes, copy, compare-and-write) is emulated.
-  void submit(Io& io);
-
- protected:
-  // The driver's part. `io` is valid and in range. Must lead to finish(io, status), in place or later.
-  virtual void start(Io& io) = 0;
-  void finish(Io& io, nvme::Status status);
-
- private:
-  std::shared_ptr<Device> device_;
-  uint32_t in_flight_ = 0;
-};
-
-// What a device tells those who use it, on the primary reactor.
+// What a device tells those who use it, on its home reactor. A listener may unlink itself in any of these calls, and
+// must do so in on_removed at the latest.
 class DeviceListener : public ListLink<> {
  public:
   virtual void on_resized(Device& device) { (void)device; }
-  // The device is going away: close every channel, then drop the reference.
+  // The device is going away: close every channel, then drop the reference. Until then the removal waits.
   virtual void on_removed(Device& device) { (void)device; }
-  virtual void on_media_error(Device& device, uint64_t lba, uint64_t num_blocks) { (void)device, (void)lba, (void)num_blocks; }
+  // Blocks could not be read or written. Reports that come faster than they are delivered are thinned out.
+  virtual void on_media_error(Device& device, uint64_t lba, uint64_t num_blocks) {
+    (void)device, (void)lba, (void)num_blocks;
+  }
+  // The device stays, but who made it through this bdev:/// or loopback:/// URI has destroyed that URI.
+  virtual void on_alias_removed(Device& device, const std::string& alias) { (void)device, (void)alias; }
 
  protected:
   ~DeviceListener() = default;
@@ -101,15 +77,32 @@ class Device : public std::enable_shared_from_this<Device> {
   uint32_t optimal_io_boundary() const { return geometry_.optimal_io_boundary; }
   uint64_t num_blocks() const { return num_blocks_.load(std::memory_order_acquire); }
   uint64_t size_bytes() const { return num_blocks() * block_size(); }
-  // Natively or by emulation.
+  bool removed() const { return removed_.load(std::memory_order_acquire); }
+  runtime::Reactor& home() const { return home_; }
+  // Natively or by emulation. May change with time (a nexus gets another child, a file system turns out to lack a
+  // call).
   bool supports(IoType type) const;
   // Whether writes may sit in a volatile cache until a flush.
   virtual bool has_volatile_cache() const = 0;
-  // Opens a channel on the calling reactor.
-  virtual runtime::Task<Result<std::unique_ptr<Channel>>> open_channel() = 0;
+  // The memory that holds these blocks, for readers that can do without a copy (a socket); empty when the device has
+  // none or the range does not lie in one piece. Valid as long as a channel is open, also across a resize. Not atomic
+  // with writes: who reads while a block is written may see part of both.
+  virtual std::span<const std::byte> readable_memory(uint64_t lba, uint64_t num_blocks) {
+    (void)lba, (void)num_blocks;
+    return {};
+  }
+  // Opens a channel on the calling reactor. UNAVAILABLE when the device was removed, or the driver's error.
+  runtime::Task<Result<std::unique_ptr<Channel>>> open_channel();
 
-  // Primary reactor only from here.
-  std::vector<std::string>& aliases() { return aliases_; }
+  // Sums over all channels, closed ones included.
+  using Statistics = IoStatistics;
+  Statistics statistics() const { return statistics_.sum(); }
+  void reset_statistics() { statistics_.reset(); }
+
+  // Home reactor only from here.
+
+  // Other names, the URIs it was made with among them. Changed through the registry, which finds devices by them.
+  const std::vector<std::string>& aliases() const { return aliases_; }
 
   // One writer at a time: the first claim wins. Gives FAILED_PRECONDITION naming the holder otherwise.
   Result<> claim(std::string holder);
@@ -117,39 +110,53 @@ class Device : public std::enable_shared_from_this<Device> {
   const std::optional<std::string>& claimed_by() const { return claimed_by_; }
 
   void add_listener(DeviceListener& listener) { listeners_.push_back(listener); }
-  // Tells all listeners; they may unlink themselves in the call.
+  // Refuses new I/O and channels, and tells all listeners. Once; repetitions do nothing.
   void announce_removal();
   void announce_media_error(uint64_t lba, uint64_t num_blocks);
-
-  // Sums over all channels, closed ones included.
-  struct Statistics {
-    struct PerType {
-      uint64_t operations = 0, bytes = 0, errors = 0, latency_total_ns = 0, latency_max_ns = 0, latency_min_ns = 0;
-    };
-    PerType read, write, unmap, flush, write_zeroes, other;
-  };
-  Statistics statistics() const;
-  void reset_statistics();
+  void announce_alias_removal(const std::string& alias);
 
   // Reads the size again where the driver can; announces a change.
   virtual runtime::Task<Result<>> rescan() = 0;
-  // Called once by the registry after announce_removal(): stops background work. Memory goes with the last reference.
+  // Called once by the registry after announce_removal(), when the last channel and reference outside are gone: stops
+  // background work. The object goes soon after.
   virtual runtime::Task<> stop() = 0;
 
  protected:
-  // Which types start() of this device's channels takes; the rest is emulated or refused.
+  // Any reactor. Which types start() of this device's channels takes; the rest is emulated or refused.
   virtual bool supports_natively(IoType type) const = 0;
-  // Stores the size and tells the listeners when it changed.
+  virtual runtime::Task<Result<std::unique_ptr<Channel>>> make_channel() = 0;
+  // Home reactor. Stores the size and tells the listeners when it changed.
   void set_num_blocks(uint64_t num_blocks);
 
  private:
   friend class Channel;
+  friend class Emulation;
+  friend class Registry;
+  static constexpr size_t kMaxPendingMediaErrors = 16;
+  struct MediaError {
+    uint64_t lba, num_blocks;
+  };
+  template <typename Call>
+  void for_each_listener(Call call);
+  // Any reactor: leads to announce_media_error() at home.
+  void report_media_error(uint64_t lba, uint64_t num_blocks);
+  void deliver_media_errors();
+
   DeviceIdentity identity_;
   Geometry geometry_;
+  runtime::Reactor& home_;
   std::atomic<uint64_t> num_blocks_;
+  std::atomic<bool> removed_{false};
   std::vector<std::string> aliases_;
   std::optional<std::string> claimed_by_;
   IntrusiveList<DeviceListener> listeners_;
+  StatisticsLedger statistics_;
+  TurnQueue compare_and_write_turns_;
+
+  std::mutex media_errors_mutex_;
+  std::vector<MediaError> media_errors_;       // at most kMaxPendingMediaErrors
+  std::shared_ptr<Device> media_errors_self_;  // keeps the device while the message is on its way
+  runtime::Message media_errors_message_;
 };
 
 }  // namespace cairn::block

@@ -5,7 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <span>
+#include <utility>
 
 #include "base/duration.h"
 #include "base/intrusive_list.h"
@@ -20,26 +22,29 @@ enum class IoType : uint8_t {
   kUnmap,            // num_blocks at lba may lose their content; they read as zeroes afterwards
   kWriteZeroes,      // num_blocks at lba read as zeroes afterwards
   kCompare,          // COMPARE_FAILURE unless num_blocks at lba equal `data`
-  kCompareAndWrite,  // compare with `data`, and when equal write `write_data`; atomic among all kCompareAndWrite of the device
-  kCopy,             // num_blocks at source_lba to lba
+  kCompareAndWrite,  // compare with `data`, and when equal write `write_data`; atomic among all kCompareAndWrite of the
+                     // device
+  kCopy,             // num_blocks at source_lba to lba; the ranges may overlap
   kReset,            // aborts what can be aborted; completes when the device is usable again
 };
 inline constexpr size_t kNumIoTypes = 9;
 
-// Owned by the submitter and untouched by it until `complete` is called, which may happen inside submit(), always on the reactor of
-// the channel. Reusable: fill the fields again and submit again.
+// Owned by the submitter and untouched by it until `complete` is called, which may happen inside submit(), always on
+// the reactor of the channel. Reusable: fill the fields again and submit again. The link belongs to whoever has the Io:
+// between submit() and `complete` the device may queue it.
 class Io : public ListLink<> {
  public:
   static constexpr size_t kDriverAreaSize = 256;
+  static constexpr size_t kMaxPieces = 40;  // runtime::FileOp::kMaxPieces
 
   IoType type = IoType::kRead;
-  bool fua = false;              // a write is on stable storage when it completes
-  bool may_deallocate = false;   // kWriteZeroes: space may be given back (DEAC)
-  uint64_t lba = 0;              // in blocks of the device
-  uint64_t num_blocks = 0;       // 0 only for kFlush and kReset
-  uint64_t source_lba = 0;       // kCopy
-  // Memory of num_blocks * block_size bytes; the array and the memory stay valid until completion. At most 40 pieces
-  // (runtime::FileOp::kMaxPieces). Pieces may have any alignment: a driver that cannot take it copies.
+  bool fua = false;             // what the I/O writes is on stable storage when it completes (all writing types)
+  bool may_deallocate = false;  // kWriteZeroes: space may be given back (DEAC)
+  uint64_t lba = 0;             // in blocks of the device
+  uint64_t num_blocks = 0;      // 0 only for kFlush and kReset
+  uint64_t source_lba = 0;      // kCopy
+  // Memory of num_blocks * block_size bytes; the array and the memory stay valid until completion. At most kMaxPieces
+  // pieces, which may have any alignment and size: a driver that cannot take it copies.
   std::span<const iovec> data;
   std::span<const iovec> write_data;  // kCompareAndWrite
   uint32_t read_flags = 0;            // "unwritten read" flags of the original: bits 21 and 22 of an NVMe read's CDW12
@@ -51,10 +56,12 @@ class Io : public ListLink<> {
   friend class Channel;
   friend class DriverArea;
   TimePoint submitted_at_{};
+  bool internal_ = false;  // a step of an emulated I/O: not checked and not counted
   alignas(16) std::byte driver_area_[kDriverAreaSize];
 };
 
-// The driver's own state of an Io, in place: T must fit. Only the device the Io was submitted to may use it, between submit and complete.
+// The driver's own state of an Io, in place: T must fit. Only the device the Io was submitted to may use it, between
+// submit and complete.
 class DriverArea {
  public:
   template <typename T, typename... Args>

@@ -1,0 +1,94 @@
+#include "block/channel.h"
+
+#include "base/check.h"
+#include "block/device.h"
+#include "block/emulation.h"
+#include "runtime/reactor.h"
+
+namespace cairn::block {
+
+namespace {
+
+constexpr bool is_in_range(uint64_t lba, uint64_t num_blocks, uint64_t device_blocks) {
+  return lba <= device_blocks && num_blocks <= device_blocks - lba;
+}
+
+constexpr bool has_no_range(IoType type) {
+  return type == IoType::kFlush || type == IoType::kReset;
+}
+
+nvme::Status refused(nvme::GenericStatus code) {
+  return nvme::Status::generic(code, nvme::Dnr::kYes);
+}
+
+bool is_media_error(nvme::Status status) {
+  return status.is(nvme::MediaStatus::kUnrecoveredReadError) || status.is(nvme::MediaStatus::kWriteFault);
+}
+
+}  // namespace
+
+Channel::Channel(std::shared_ptr<Device> device) : device_(std::move(device)), reactor_(runtime::Reactor::current()) {
+  device_->statistics_.open(statistics_);
+}
+
+Channel::~Channel() {
+  CAIRN_CHECK(in_flight_ == 0);
+  device_->statistics_.close(statistics_);
+}
+
+nvme::Status Channel::check(const Io& io) const {
+  if (device_->removed()) return refused(nvme::GenericStatus::kInvalidNamespaceOrFormat);
+  if (has_no_range(io.type)) return nvme::Status::success();
+  if (io.num_blocks == 0 || io.data.size() > Io::kMaxPieces || io.write_data.size() > Io::kMaxPieces) {
+    return refused(nvme::GenericStatus::kInvalidField);
+  }
+  const uint64_t device_blocks = device_->num_blocks();
+  if (!is_in_range(io.lba, io.num_blocks, device_blocks) ||
+      (io.type == IoType::kCopy && !is_in_range(io.source_lba, io.num_blocks, device_blocks))) {
+    return refused(nvme::GenericStatus::kLbaOutOfRange);
+  }
+  return nvme::Status::success();
+}
+
+void Channel::submit(Io& io) {
+  io.submitted_at_ = reactor_.now();
+  io.internal_ = false;
+  ++in_flight_;
+  if (const nvme::Status status = check(io); !status.is_success()) {
+    finish(io, status);
+  } else if (device_->supports_natively(io.type)) {
+    start(io);
+  } else {
+    emulate(io);
+  }
+}
+
+void Channel::emulate(Io& io) {
+  CAIRN_CHECK(!io.internal_);
+  if (!Emulation::possible(io.type, device_->supports_natively(IoType::kRead),
+                           device_->supports_natively(IoType::kWrite))) {
+    finish(io, refused(nvme::GenericStatus::kInvalidOpcode));
+    return;
+  }
+  if (emulation_ == nullptr) emulation_ = std::make_unique<Emulation>(*this);
+  emulation_->start(io);
+}
+
+void Channel::start_step(Io& step) {
+  step.internal_ = true;
+  start(step);
+}
+
+void Channel::finish(Io& io, nvme::Status status) {
+  io.status = status;
+  if (is_media_error(status) && !has_no_range(io.type)) device_->report_media_error(io.lba, io.num_blocks);
+  if (!io.internal_) {
+    const uint64_t bytes = has_no_range(io.type) ? 0 : io.num_blocks * device_->block_size();
+    statistics_.count(io.type, bytes, reactor_.now() - io.submitted_at_, status.is_success(),
+                      device_->statistics_.epoch());
+    --in_flight_;
+  }
+  io.complete(io);  // may destroy the channel
+}
+
+}  // namespace cairn::block
