@@ -10,6 +10,7 @@ import pathlib
 import sys
 import tempfile
 import time
+import uuid
 from typing import Callable
 
 from engine import BINARIES, NQN_PREFIX, Engine, EngineError
@@ -26,7 +27,9 @@ class Demo:
     def __init__(self, engine: Engine, folder: pathlib.Path):
         self._engine = engine
         self._folder = folder
-        self._uris = {filesystem: f"aio://{self._disk(filesystem)}" for filesystem in CHECKS}
+        # The uuid makes a device the same namespace when the engine is started again.
+        self._uris = {filesystem: f"aio://{self._disk(filesystem)}?uuid={uuid.uuid4()}" for filesystem in CHECKS}
+        self._nqns: dict[str, str] = {}
         self._checksums: dict[str, str] = {}
         self._controllers: dict[str, Controller] = {}
         self.shown: list[tuple[str, float]] = []  # step, seconds
@@ -58,17 +61,17 @@ class Demo:
         return path
 
     def _share(self) -> None:
-        for uri in self._uris.values():
+        for filesystem, uri in self._uris.items():
             name = self._client("bdev", "create", uri).strip()
             self._client("bdev", "share", name)
+            self._nqns[filesystem] = NQN_PREFIX + name
         self._client("bdev", "list")
 
     def _connect(self, guest: Guest) -> None:
         print(f"   Linux {guest.version}, up in {guest.boot_seconds:.1f} s")
         host = NvmeHost(guest)
         _guest(guest, f"nvme discover -t tcp -a {HOST_ADDRESS} -s {self._engine.port} | grep subnqn")
-        for filesystem, uri in self._uris.items():
-            nqn = NQN_PREFIX + uri.removeprefix("aio://")
+        for filesystem, nqn in self._nqns.items():
             print(f"   guest$ nvme connect -t tcp -a {HOST_ADDRESS} -s {self._engine.port} -n {nqn}", flush=True)
             self._controllers[filesystem] = host.connect(nqn, self._engine.port, queues=2)
         _guest(guest, "nvme list")

@@ -7,7 +7,7 @@ import subprocess
 
 # What a scenario may use. A name that a kernel has built in, or not at all, is left out.
 MODULES = [
-    "virtio_pci", "virtio_console", "virtio_net",
+    "virtio_pci", "virtio_console", "virtio_net", "virtio_blk",
     "nvme-core", "nvme-fabrics", "nvme-tcp",
     "nvmet", "nvmet-tcp",
     "null_blk", "brd", "loop", "dm-flakey", "dm-log-writes",

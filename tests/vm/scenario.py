@@ -13,6 +13,10 @@ from nvme_host import NvmeHost
 MAIN_KERNEL = "6.12"
 
 
+# Linux drops a namespace that comes back with other identifiers, so a device that is to survive a restart names its own.
+DEVICE_UUID = "7c5f4a3e-2b1d-4e6f-8a9b-0c1d2e3f4a5b"
+
+
 class Failure(Exception):
     """An expectation that did not hold."""
 
@@ -48,6 +52,11 @@ class Rig:
         with path.open("wb") as file:
             file.truncate(size_mib << 20)
         return path
+
+    def persistent_device(self, size_mib: int, block_bytes: int = 512) -> str:
+        """URI of a device in a new file. It stays the same namespace when the engine is started again."""
+        path = self.sparse_file("disk", size_mib)
+        return f"aio://{path}?blk_size={block_bytes}&uuid={DEVICE_UUID}"
 
     @contextlib.contextmanager
     def mounted(self, device: str, filesystem: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ ACKNOWLEDGED_BETWEEN_CRASHES = 50 * FLUSH_EVERY
 
 @scenario()
 def crash_keeps_flushed_writes(rig: Rig) -> None:
-    uri = f"aio://{rig.sparse_file('disk', 64)}"
+    uri = rig.persistent_device(64)
     with rig.engine() as engine:
         nqn = engine.create_and_share(uri)
         controller = rig.host.connect(nqn, engine.port)

@@ -16,7 +16,7 @@ def smoke_xfs(rig: Rig) -> None:
 
 
 def smoke(rig: Rig, filesystem: str, block_bytes: int, check: str) -> None:
-    uri = f"aio://{rig.sparse_file('disk', SIZE_MIB)}?blk_size={block_bytes}"
+    uri = rig.persistent_device(SIZE_MIB, block_bytes)
     with rig.engine() as engine:
         nqn = engine.create_and_share(uri)
         subsystems = [record["subnqn"] for record in rig.host.discover(engine.port)]
