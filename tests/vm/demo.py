@@ -80,7 +80,7 @@ class Demo:
         device = self._controllers[filesystem].device
         _guest(guest, f"mkfs.{filesystem} -q {device}")
         _guest(guest, f"mount -t {filesystem} {device} /mnt")
-        _guest(guest, f"cd /mnt && fio {FIO_DEFAULTS} --size=8M --end_fsync=1 --output=/tmp/fio.log")
+        _guest(guest, f"cd /mnt && fio {FIO_DEFAULTS} --size=4M --end_fsync=1 --output=/tmp/fio.log")
         _guest(guest, "grep -E 'READ|WRITE|err=' /tmp/fio.log")
         self._checksums[filesystem] = _guest(guest, CHECKSUMS)
         _guest(guest, "umount /mnt")

@@ -83,7 +83,7 @@ class Guest:
 
     def __init__(self, kernel: str, *, cpus: int = 1, memory_mib: int = 512, number: int = 1,
                  logs: pathlib.Path | None = None):
-        """number: 1..254, tells several guests apart (MAC, host NQN). logs: where the console's file goes."""
+        """number: 1..240, tells several guests apart (address, MAC, host NQN). logs: where the console's file goes."""
         self.kernel = kernel
         self.number = number
         self.boot_seconds = 0.0
@@ -151,7 +151,8 @@ class Guest:
         loop = f"timeout {timeout_s:g} sh -c 'until {condition}; do sleep 0.05; done'"
         status, output = self.run(loop, timeout_s + COMMAND_TIMEOUT_S)
         if status != 0:
-            raise GuestError(f"guest {self.number}: `{condition}` did not become true within {timeout_s:g} s {output}")
+            complaint = "".join(output.splitlines(keepends=True)[-2:])  # the same at every look
+            raise GuestError(f"guest {self.number}: `{condition}` did not become true within {timeout_s:g} s; {complaint}")
 
     def kernel_log(self) -> str:
         return self.check(f"dmesg -s {1 << 20}")

@@ -2,7 +2,7 @@
 
 import json
 
-from guest import HOST_ADDRESS, Guest
+from guest import HOST_ADDRESS, Guest, GuestError
 
 STATE_TIMEOUT_S = 30
 
@@ -64,5 +64,8 @@ class Controller:
         return int(self._guest.check(f"blockdev --getsize64 {self.device}"))
 
     def wait_for_state(self, state: str) -> None:
-        """live, connecting, resetting, … as the kernel names them."""
-        self._guest.wait_until(f"[ \"$(cat /sys/class/nvme/{self.name}/state)\" = {state} ]", STATE_TIMEOUT_S)
+        """live, connecting, resetting, … as the kernel names them. Fails at once when the kernel gives the target up."""
+        path = f"/sys/class/nvme/{self.name}/state"
+        self._guest.wait_until(f"[ ! -e {path} ] || grep -qx {state} {path}", STATE_TIMEOUT_S)
+        if self._guest.run(f"[ -e {path} ]").status != 0:
+            raise GuestError(f"Linux removed {self.name} instead of waiting until it is {state}")

@@ -74,7 +74,7 @@ class Rig:
 
 # Every block is written with a checksum of its content, then all are read back.
 FIO_DEFAULTS = ("--name=verify --thread --ioengine=libaio --direct=1 --iodepth=16 --bs=4k --rw=randwrite "
-                "--verify=crc32c --verify_fatal=1 --do_verify=1")
+                "--verify=crc32c --verify_fatal=1 --do_verify=1 --verify_state_save=0")
 
 CHECKSUMS = "cd /mnt && find . -type f | sort | xargs sha256sum"  # of all files of the mounted file system
 
