@@ -1,11 +1,13 @@
 // A doubly linked list whose links live in its elements: no allocation to insert or remove.
 //
-// Invariants: an element is in at most one list per link; a linked element must be removed before it is destroyed (checked).
+// Invariants: an element is in at most one list per link; a linked element must be removed before it is destroyed (checked, except
+// inside an AbandonScope, where whatever dies first lets go of the other).
 // Not thread safe; a list belongs to one reactor.
 #pragma once
 
 #include <cstddef>
 
+#include "base/abandonment.h"
 #include "base/check.h"
 
 namespace cairn {
@@ -17,7 +19,11 @@ class ListLink {
   ListLink() = default;
   ListLink(const ListLink&) = delete;
   ListLink& operator=(const ListLink&) = delete;
-  ~ListLink() { CAIRN_CHECK(!is_linked()); }
+  ~ListLink() {
+    if (!is_linked()) return;
+    CAIRN_CHECK(abandoning());
+    unlink();
+  }
 
   bool is_linked() const { return next_ != nullptr; }
 
@@ -46,7 +52,8 @@ class IntrusiveList {
   IntrusiveList(const IntrusiveList&) = delete;
   IntrusiveList& operator=(const IntrusiveList&) = delete;
   ~IntrusiveList() {
-    CAIRN_CHECK(empty());
+    CAIRN_CHECK(empty() || abandoning());
+    while (!empty()) static_cast<Link*>(head_.next_)->unlink();
     head_.next_ = head_.prev_ = nullptr;
   }
 

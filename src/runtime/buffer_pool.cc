@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include "base/abandonment.h"
 #include "base/check.h"
 
 namespace cairn::runtime {
@@ -19,8 +20,7 @@ BufferPool::BufferPool(size_t size_bytes) {
 }
 
 BufferPool::~BufferPool() {
-  CAIRN_CHECK(bytes_in_use_ == 0);
-  CAIRN_CHECK(waiters_.empty());
+  CAIRN_CHECK((bytes_in_use_ == 0 && waiters_.empty()) || abandoning());
   for (size_t i = 0; i < num_blocks_; ++i) blocks_[i].unlink();
   munmap(region_.data(), region_.size());
 }
@@ -84,7 +84,7 @@ void BufferPool::release(std::byte* buffer) {
     block.unlink();
     free_blocks_.push_front(block);
   }
-  if (has_waiters() && !serving_) serve_waiters();
+  if (has_waiters() && !serving_ && !abandoning()) serve_waiters();
 }
 
 void BufferPool::serve_waiters() {

@@ -1,5 +1,6 @@
 #include "runtime/reactor.h"
 
+#include "base/abandonment.h"
 #include "runtime/backend.h"
 
 namespace cairn::runtime {
@@ -7,6 +8,7 @@ namespace cairn::runtime {
 namespace {
 
 thread_local Reactor* current_reactor = nullptr;
+std::atomic<uint64_t> tasks_started{0};
 
 // The coroutine at the root of a spawned task: owns the task's frame and context, ends by itself.
 struct Root {
@@ -83,6 +85,8 @@ TaskHandle Reactor::spawn(const char* name, Task<> task) {
   ++num_tasks_;
   Root root = run(*this, context, std::move(task), std::move(first));
   root.handle.promise().context = context.get();
+  context->root_ = root.handle;
+  context->order_ = tasks_started.fetch_add(1, std::memory_order_relaxed);
   start.start(root.handle, *context);
   return TaskHandle(std::move(context));
 }
@@ -102,6 +106,29 @@ void Reactor::post(Message& message) {
   messages_.push(message);
   // Pairs with wait_for_work(): either the sleeper sees the message, or we see that it sleeps.
   if (sleeping_.load(std::memory_order_seq_cst)) backend_->wake();
+}
+
+void Reactor::abandon_tasks(std::span<Reactor* const> reactors) {
+  const AbandonScope abandon;
+  for (;;) {
+    // Newest first over all of them: what a task started or called on another reactor may refer to its frames.
+    Reactor* newest = nullptr;
+    for (Reactor* reactor : reactors) {
+      if (reactor->tasks_.empty()) continue;
+      if (newest == nullptr || newest->tasks_.back().order_ < reactor->tasks_.back().order_) newest = reactor;
+    }
+    if (newest == nullptr) return;
+    const auto context = newest->tasks_.back().shared_from_this();
+    context->unlink();
+    context->done_ = true;
+    --newest->num_tasks_;
+    const Scope scope(*newest);
+    context->root_.destroy();
+  }
+}
+
+void Reactor::for_each_task(const std::function<void(const TaskContext&)>& visit) {
+  for (const TaskContext& task : tasks_) visit(task);
 }
 
 size_t Reactor::run_ready_tasks() {

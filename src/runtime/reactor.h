@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "base/duration.h"
@@ -52,6 +53,10 @@ class Reactor {
   size_t num_tasks() const { return num_tasks_; }
   // Cancels every task; they end in the following rounds.
   void cancel_all_tasks();
+  // Destroys every task of these reactors where it stands, newest first, without running any of it further: the end of a crashed process
+  // in the simulator. Never while one of them runs.
+  static void abandon_tasks(std::span<Reactor* const> reactors);
+  void for_each_task(const std::function<void(const TaskContext&)>& visit);  // in the order of their start
 
   void arm(Timer& timer, TimePoint expires_at) { timers_.arm(timer, expires_at); }
   // Any thread. See Message for who owns what.

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <coroutine>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -169,6 +170,8 @@ class TaskContext : public ListLink<>, public std::enable_shared_from_this<TaskC
   Suspension* waiting_ = nullptr;
   std::optional<Code> stop_reason_;
   bool done_ = false;
+  std::coroutine_handle<> root_;  // owns the task's frames; for a task that is abandoned
+  uint64_t order_ = 0;            // of its start, among all reactors
   IntrusiveList<Suspension> joiners_;
 };
 

@@ -4,6 +4,7 @@
 #include <concepts>
 #include <type_traits>
 
+#include "base/abandonment.h"
 #include "runtime/reactor.h"
 #include "runtime/task.h"
 
@@ -195,7 +196,7 @@ class Mutex {
       return *this;
     }
     ~Guard() {
-      if (mutex_ != nullptr) mutex_->unlock();
+      if (mutex_ != nullptr && !abandoning()) mutex_->unlock();  // abandoned: the mutex may be gone already
     }
 
    private:
