@@ -1,9 +1,10 @@
 # Targets of the source tree. One library a folder; its links are its only way to other folders, and the table below is
 # the only place where they are allowed. A link that the table does not name stops the configuration.
 
-set(CAIRN_LAYERS base runtime nvme block nvmf_host nvmf_target pool nexus engine cli)
+set(CAIRN_LAYERS base runtime runtime_sim nvme block nvmf_host nvmf_target pool nexus engine cli)
 set(CAIRN_MAY_USE_base "")
 set(CAIRN_MAY_USE_runtime base)
+set(CAIRN_MAY_USE_runtime_sim base runtime)
 set(CAIRN_MAY_USE_nvme base)
 set(CAIRN_MAY_USE_block base runtime nvme)
 set(CAIRN_MAY_USE_nvmf_host base runtime nvme block)
