@@ -60,10 +60,10 @@ TEST(Nqn, Fields) {
   auto trailing = field("a");
   trailing[255] = 'x';  // not ours to judge
   EXPECT_EQ(nqn_from_field(trailing), "a");
-  EXPECT_EQ(nqn_from_field(field("")).error(), NqnError::kEmpty);
-  EXPECT_EQ(nqn_from_field(field(std::string(224, 'a'))).error(), NqnError::kTooLong);
-  EXPECT_EQ(nqn_from_field(field("", 'a')).error(), NqnError::kNotTerminated);
-  EXPECT_EQ(nqn_from_field(field("\x80")).error(), NqnError::kNotUtf8);
+  EXPECT_EQ(nqn_from_field(field("")), std::unexpected(NqnError::kEmpty));
+  EXPECT_EQ(nqn_from_field(field(std::string(224, 'a'))), std::unexpected(NqnError::kTooLong));
+  EXPECT_EQ(nqn_from_field(field("", 'a')), std::unexpected(NqnError::kNotTerminated));
+  EXPECT_EQ(nqn_from_field(field("\x80")), std::unexpected(NqnError::kNotUtf8));
 }
 
 }  // namespace

@@ -81,7 +81,7 @@ TEST(PduHeaderReader, HeaderDigestErrorCarriesTheDigestReceived) {
   EXPECT_EQ(reader.header().size(), 72u);
   EXPECT_EQ(reader.header()[20], stream[20]);
   EXPECT_FALSE(reader.done());
-  EXPECT_EQ(reader.feed(capsule(), kRules).error(), result.error()) << "stays failed";
+  EXPECT_EQ(reader.feed(capsule(), kRules), std::unexpected(result.error())) << "stays failed";
   reader.reset();
   EXPECT_TRUE(reader.feed(capsule(), kRules));
 }
