@@ -1,0 +1,243 @@
+#include "cli/io-engine-client/answering_engine.h"
+
+#include <bdev.grpc.pb.h>
+#include <google/protobuf/text_format.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+#include <gtest/gtest.h>
+#include <host.grpc.pb.h>
+#include <json.grpc.pb.h>
+#include <stats.grpc.pb.h>
+#include <test.grpc.pb.h>
+
+#include <map>
+
+namespace cairn::cli {
+namespace {
+
+namespace v1 = mayastor::v1;
+using google::protobuf::Empty;
+using google::protobuf::Message;
+using grpc::ServerContext;
+using grpc::Status;
+
+// What the services share. Handlers run on threads of the server.
+class Script {
+ public:
+  void answer(const std::string& method, const Message& response) {
+    const std::lock_guard lock(mutex_);
+    answers_[method].push_back(response.SerializeAsString());
+  }
+
+  void refuse(const std::string& method, Status status) {
+    const std::lock_guard lock(mutex_);
+    refusals_[method] = std::move(status);
+  }
+
+  void record(const std::string& method, const Message& request) {
+    google::protobuf::TextFormat::Printer printer;
+    printer.SetSingleLineMode(true);
+    std::string text;
+    printer.PrintToString(request, &text);
+    if (text.ends_with(' ')) text.pop_back();
+    const std::lock_guard lock(mutex_);
+    requests_.push_back(method + (text.empty() ? "" : " ") + text);
+  }
+
+  bool next_answer(const std::string& method, Message& response) {
+    const std::lock_guard lock(mutex_);
+    auto& answers = answers_[method];
+    if (answers.empty()) return false;
+    EXPECT_TRUE(response.ParseFromString(answers.front())) << method;
+    answers.pop_front();
+    return true;
+  }
+
+  // OK unless the method is to be refused.
+  Status refusal(const std::string& method) {
+    const std::lock_guard lock(mutex_);
+    const auto found = refusals_.find(method);
+    if (found == refusals_.end()) return Status::OK;
+    Status status = found->second;
+    refusals_.erase(found);
+    return status;
+  }
+
+  Status unary(const std::string& method, const Message& request, Message& response) {
+    record(method, request);
+    if (Status status = refusal(method); !status.ok()) return status;
+    if (!next_answer(method, response)) return Status(grpc::INTERNAL, "no answer prepared for " + method);
+    return Status::OK;
+  }
+
+  std::vector<std::string> take_requests() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(requests_, {});
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::string, std::deque<std::string>> answers_;
+  std::map<std::string, Status> refusals_;
+  std::vector<std::string> requests_;
+};
+
+class Bdevs final : public v1::BdevRpc::Service {
+ public:
+  explicit Bdevs(Script& script) : script_(script) {}
+
+ private:
+  Status Create(ServerContext*, const v1::CreateBdevRequest* request, v1::CreateBdevResponse* response) override {
+    return script_.unary("BdevRpc/Create", *request, *response);
+  }
+  Status Destroy(ServerContext*, const v1::DestroyBdevRequest* request, Empty* response) override {
+    return script_.unary("BdevRpc/Destroy", *request, *response);
+  }
+  Status List(ServerContext*, const v1::ListBdevOptions* request, v1::ListBdevResponse* response) override {
+    return script_.unary("BdevRpc/List", *request, *response);
+  }
+  Status Share(ServerContext*, const v1::BdevShareRequest* request, v1::BdevShareResponse* response) override {
+    return script_.unary("BdevRpc/Share", *request, *response);
+  }
+  Status Unshare(ServerContext*, const v1::BdevUnshareRequest* request, Empty* response) override {
+    return script_.unary("BdevRpc/Unshare", *request, *response);
+  }
+
+  Script& script_;
+};
+
+class Host final : public v1::HostRpc::Service {
+ public:
+  explicit Host(Script& script) : script_(script) {}
+
+ private:
+  Status ListBlockDevices(ServerContext*, const v1::ListBlockDevicesRequest* request,
+                          v1::ListBlockDevicesResponse* response) override {
+    return script_.unary("HostRpc/ListBlockDevices", *request, *response);
+  }
+  Status GetMayastorResourceUsage(ServerContext*, const Empty* request,
+                                  v1::GetMayastorResourceUsageResponse* response) override {
+    return script_.unary("HostRpc/GetMayastorResourceUsage", *request, *response);
+  }
+  Status ListNvmeControllers(ServerContext*, const Empty* request, v1::ListNvmeControllersResponse* response) override {
+    return script_.unary("HostRpc/ListNvmeControllers", *request, *response);
+  }
+  Status StatNvmeController(ServerContext*, const v1::StatNvmeControllerRequest* request,
+                            v1::StatNvmeControllerResponse* response) override {
+    return script_.unary("HostRpc/StatNvmeController", *request, *response);
+  }
+
+  Script& script_;
+};
+
+class Json final : public v1::JsonRpc::Service {
+ public:
+  explicit Json(Script& script) : script_(script) {}
+
+ private:
+  Status JsonRpcCall(ServerContext*, const v1::JsonRpcRequest* request, v1::JsonRpcResponse* response) override {
+    return script_.unary("JsonRpc/JsonRpcCall", *request, *response);
+  }
+
+  Script& script_;
+};
+
+class Stats final : public v1::StatsRpc::Service {
+ public:
+  explicit Stats(Script& script) : script_(script) {}
+
+ private:
+  Status GetPoolIoStats(ServerContext*, const v1::ListStatsOption* request,
+                        v1::PoolIoStatsResponse* response) override {
+    return script_.unary("StatsRpc/GetPoolIoStats", *request, *response);
+  }
+  Status GetNexusIoStats(ServerContext*, const v1::ListStatsOption* request,
+                         v1::NexusIoStatsResponse* response) override {
+    return script_.unary("StatsRpc/GetNexusIoStats", *request, *response);
+  }
+  Status GetReplicaIoStats(ServerContext*, const v1::ListStatsOption* request,
+                           v1::ReplicaIoStatsResponse* response) override {
+    return script_.unary("StatsRpc/GetReplicaIoStats", *request, *response);
+  }
+  Status ResetIoStats(ServerContext*, const Empty* request, Empty* response) override {
+    return script_.unary("StatsRpc/ResetIoStats", *request, *response);
+  }
+
+  Script& script_;
+};
+
+class Test final : public v1::TestRpc::Service {
+ public:
+  explicit Test(Script& script) : script_(script) {}
+
+ private:
+  Status GetFeatures(ServerContext*, const Empty* request, v1::TestFeatures* response) override {
+    return script_.unary("TestRpc/GetFeatures", *request, *response);
+  }
+  Status WipeReplica(ServerContext*, const v1::WipeReplicaRequest* request,
+                     grpc::ServerWriter<v1::WipeReplicaResponse>* writer) override {
+    script_.record("TestRpc/WipeReplica", *request);
+    v1::WipeReplicaResponse response;
+    while (script_.next_answer("TestRpc/WipeReplica", response)) writer->Write(response);
+    return script_.refusal("TestRpc/WipeReplica");
+  }
+  Status AddFaultInjection(ServerContext*, const v1::AddFaultInjectionRequest* request, Empty* response) override {
+    return script_.unary("TestRpc/AddFaultInjection", *request, *response);
+  }
+  Status RemoveFaultInjection(ServerContext*, const v1::RemoveFaultInjectionRequest* request,
+                              Empty* response) override {
+    return script_.unary("TestRpc/RemoveFaultInjection", *request, *response);
+  }
+  Status ListFaultInjections(ServerContext*, const v1::ListFaultInjectionsRequest* request,
+                             v1::ListFaultInjectionsReply* response) override {
+    return script_.unary("TestRpc/ListFaultInjections", *request, *response);
+  }
+
+  Script& script_;
+};
+
+}  // namespace
+
+struct AnsweringEngine::Server {
+  Script script;
+  Bdevs bdevs{script};
+  Host host{script};
+  Json json{script};
+  Stats stats{script};
+  Test test{script};
+  int port = 0;
+  std::unique_ptr<grpc::Server> server;
+};
+
+AnsweringEngine::AnsweringEngine() : server_(std::make_unique<Server>()) {
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &server_->port);
+  builder.RegisterService(&server_->bdevs);
+  builder.RegisterService(&server_->host);
+  builder.RegisterService(&server_->json);
+  builder.RegisterService(&server_->stats);
+  builder.RegisterService(&server_->test);
+  server_->server = builder.BuildAndStart();
+  EXPECT_NE(server_->server, nullptr);
+}
+
+AnsweringEngine::~AnsweringEngine() = default;
+
+std::string AnsweringEngine::address() const {
+  return "127.0.0.1:" + std::to_string(server_->port);
+}
+
+void AnsweringEngine::answer(const std::string& method, const Message& response) {
+  server_->script.answer(method, response);
+}
+
+void AnsweringEngine::refuse(const std::string& method, int grpc_status, const std::string& message) {
+  server_->script.refuse(method, Status(static_cast<grpc::StatusCode>(grpc_status), message));
+}
+
+std::vector<std::string> AnsweringEngine::take_requests() {
+  return server_->script.take_requests();
+}
+
+}  // namespace cairn::cli

@@ -1,0 +1,16 @@
+// The groups of commands; each has a file of its name.
+#pragma once
+
+namespace cairn::cli {
+
+class CommandLine;
+
+void add_bdev_commands(CommandLine& line);
+void add_controller_commands(CommandLine& line);
+void add_device_commands(CommandLine& line);
+void add_jsonrpc_command(CommandLine& line);
+void add_perf_commands(CommandLine& line);
+void add_stats_commands(CommandLine& line);
+void add_test_commands(CommandLine& line);
+
+}  // namespace cairn::cli
