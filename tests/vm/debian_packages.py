@@ -83,8 +83,9 @@ def _sources() -> list[tuple[str, str]]:
     release_file = pathlib.Path("/etc/os-release").read_text()
     codename = dict(re.findall(r'^(\w+)="?([^"\n]*)', release_file, re.M)).get("VERSION_CODENAME", "")
     mirrors: dict[str, str] = {}
-    targets = _output(["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)",
-                       "Created-By: Packages"])
+    # --no-release-info: from the sources alone, whether their lists were ever fetched or not.
+    targets = _output(["apt-get", "indextargets", "--no-release-info",
+                       "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"])
     for line in targets.splitlines():
         release, component, uri = line.split(" ", 2)
         if component == "main":
