@@ -79,7 +79,7 @@ class Controller : public std::enable_shared_from_this<Controller> {
   Target& target() { return target_; }
   Subsystem* subsystem() { return subsystem_; }
   const runtime::SocketAddress& local_address() const { return identity_.local_address; }
-  bool ready() const { return status_.rdy && config_.en && !status_.cfs; }
+  bool ready() const { return status_.rdy && config_.en && !status_.cfs && !resetting_; }
   bool terminating() const { return terminating_; }
   const nvme::ControllerConfiguration& configuration() const { return config_; }
   uint32_t kato_ms() const { return kato_ms_; }  // rounded up; 0: no keep-alive
@@ -87,9 +87,8 @@ class Controller : public std::enable_shared_from_this<Controller> {
   // Adds a queue pair; the checks of Connect were done by Target::connect. qid 0 is the admin queue.
   void add_queue_pair(uint16_t qid, std::shared_ptr<QueuePairHandle> queue_pair);
   bool has_queue_pair(uint16_t qid) const { return queue_pairs_.contains(qid); }
-  // The queue pair's connection is gone, its requests may still be executing. The loss of the admin queue ends the
-  // controller.
-  void queue_pair_closing(uint16_t qid);
+  // The admin queue's connection is gone, its requests may still be executing. Ends the controller.
+  void admin_queue_closing();
   // The queue pair has no request any more and will be destroyed.
   void remove_queue_pair(uint16_t qid);
 
@@ -117,9 +116,10 @@ class Controller : public std::enable_shared_from_this<Controller> {
   nvme::Status set_configuration(nvme::ControllerConfiguration config);
   void enable();
   void begin_reset();
-  runtime::Task<> reset();
+  static runtime::Task<> finish_reset(std::shared_ptr<Controller> self);
   void update_timers();
   // controller.cc
+  void disconnect_io_queue_pairs();
   void keep_alive_expired();
   uint32_t round_kato(uint32_t kato_ms) const;
   void restart_keep_alive();
@@ -130,12 +130,17 @@ class Controller : public std::enable_shared_from_this<Controller> {
   // features.cc
   nvme::Status get_features(Request& request);
   runtime::Task<nvme::Status> set_features(Request& request);
-  nvme::Status set_namespace_mask(uint32_t nsid, uint32_t mask);
-  std::optional<uint32_t> feature_value(const nvme::GetFeatures& command, uint32_t nsid, bool defaults) const;
+  nvme::Status set_controller_feature(Request& request, const nvme::SetFeatures& command);
+  const FeatureDescription* available_feature(uint8_t fid) const;
+  uint32_t granted_queues() const;
   // log_pages.cc
   nvme::Status get_log_page(Request& request);
-  nvme::Status write_log_page(Request& request, const nvme::GetLogPage& command, std::span<const std::byte> page);
-  nvme::Status discovery_log_page(Request& request, const nvme::GetLogPage& command);
+  nvme::Status make_log_page(Request& request, const nvme::GetLogPage& command, nvme::LogPageId page, uint32_t nsid);
+  std::vector<std::byte> ana_log(bool groups_only) const;
+  nvme::HealthInformation health_log() const;
+  nvme::ChangedNamespaceList changed_namespace_log() const;
+  nvme::FeaturesSupportedAndEffects feature_effects() const;
+  nvme::ReservationNotification reservation_log() const;
 
   Namespace* find_namespace(uint32_t nsid) const;
   size_t num_io_queue_pairs() const { return queue_pairs_.size() - queue_pairs_.count(nvme::kAdminQueueId); }

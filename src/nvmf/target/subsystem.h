@@ -12,6 +12,7 @@
 #include "block/device.h"
 #include "nvmf/target/namespace_view.h"
 #include "nvmf/target/reservation.h"
+#include "nvmf/target/reservation_store.h"
 #include "runtime/task_waits.h"
 
 namespace cairn::nvmf::target {
@@ -41,13 +42,13 @@ class Subsystem;
 class Namespace final : public block::DeviceListener, public std::enable_shared_from_this<Namespace> {
  public:
   // Listens to the device until it is destroyed.
-  Namespace(Subsystem& subsystem, uint32_t nsid, std::shared_ptr<block::Device> device, bool can_persist);
+  Namespace(Subsystem& subsystem, uint32_t nsid, std::shared_ptr<block::Device> device);
   ~Namespace();
 
   uint32_t nsid() const { return nsid_; }
   block::Device& device() { return *device_; }
   std::shared_ptr<block::Device> device_ptr() { return device_; }
-  Reservation& reservation() { return *reservation_; }
+  Reservation& reservation() { return reservation_; }
   AnaState ana_state() const { return ana_state_; }
   uint64_t ana_change_count() const { return ana_change_count_; }
   bool removed() const { return removed_; }
@@ -70,12 +71,12 @@ class Namespace final : public block::DeviceListener, public std::enable_shared_
   // Of a reservation's change: file, views, notifications. The state before is put back when the file cannot be
   // written.
   runtime::Task<nvme::Status> carry_out(Reservation::Outcome outcome, Reservation::State before);
-  std::map<HostId, std::vector<uint16_t>> controllers_by_host() const;
 
   Subsystem& subsystem_;
   uint32_t nsid_;
   std::shared_ptr<block::Device> device_;
-  std::unique_ptr<Reservation> reservation_;
+  Reservation reservation_;
+  std::optional<ReservationStore> store_;  // when reservations can persist
   AnaState ana_state_ = AnaState::kOptimized;
   uint64_t ana_change_count_ = 0;
   runtime::Mutex changing_;
@@ -121,16 +122,34 @@ class Subsystem {
   };
   const std::vector<ReactorView>& views() const { return views_; }
 
+  // Held by a task that uses the subsystem while it waits for something: stop() waits for it.
+  class Use {
+   public:
+    explicit Use(Subsystem& subsystem) : subsystem_(subsystem) { ++subsystem_.num_uses_; }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    ~Use() {
+      --subsystem_.num_uses_;
+      subsystem_.use_ended_.pulse();
+    }
+
+   private:
+    Subsystem& subsystem_;
+  };
+
   // Disconnects all hosts, closes all channels, releases the device. Then the subsystem may be destroyed.
   runtime::Task<> stop();
   bool stopping() const { return stopping_; }
 
  private:
   friend class Namespace;
+  // The rest of add_namespace(), the device is claimed.
+  runtime::Task<Result<>> open_namespace(std::shared_ptr<Namespace> added);
   // Refuses I/O, waits for what is executing, closes the channels, releases the device, tells the hosts.
   runtime::Task<> remove_namespace(std::shared_ptr<Namespace> removed);
   // Every view decides about the namespace as it is now, and no I/O admitted before is left.
   runtime::Task<> apply_to_views(Namespace& changed);
+  runtime::Task<> remove_from_views(uint32_t nsid);
   void announce_namespace(uint32_t nsid);
 
   Target& target_;
@@ -143,8 +162,8 @@ class Subsystem {
   std::string serial_number_;
   uint16_t next_cntlid_;
   bool stopping_ = false;
-  uint32_t num_removals_ = 0;    // tasks that remove a namespace
-  runtime::Event removal_done_;  // pulsed
+  uint32_t num_uses_ = 0;
+  runtime::Event use_ended_;  // pulsed
 };
 
 }  // namespace cairn::nvmf::target

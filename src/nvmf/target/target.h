@@ -37,10 +37,11 @@ struct ConnectParameters {
   runtime::SocketAddress local_address;
 };
 struct ConnectOutcome {
-  nvme::Status status;
+  nvme::Status status{};
   uint32_t dw0 = 0;  // IPO and IATTR of the offending field, or the controller id
-  std::shared_ptr<Controller> controller;
-  std::shared_ptr<SubsystemView> view;  // I/O queues
+  std::shared_ptr<Controller> controller{};
+  std::shared_ptr<SubsystemView> view{};  // I/O queues
+  nvme::Status (*rewrite_status)(nvme::Status status) = nullptr;
 };
 
 struct QueuePairHandle;
@@ -60,6 +61,8 @@ class Target {
   // Begins to accept TCP connections on `address`; ALREADY_EXISTS when in use. With `advertise`, the address stands in
   // the discovery log.
   Result<runtime::SocketAddress> listen_tcp(const runtime::SocketAddress& address, bool advertise);
+  // Puts an address into the discovery log (listen_tcp does it itself).
+  void advertise(const runtime::SocketAddress& address);
   const std::vector<ListenAddress>& advertised() const { return advertised_; }
 
   // ALREADY_EXISTS, INVALID_ARGUMENT (malformed NQN), RESOURCE_EXHAUSTED.
@@ -96,6 +99,7 @@ class Target {
                                            std::shared_ptr<QueuePairHandle> queue_pair);
   std::optional<uint16_t> allocate_discovery_cntlid();
   std::vector<nvme::DiscoveryLogEntry> advertised_entries(const runtime::SocketAddress& via) const;
+  std::vector<const Subsystem*> visible_subsystems(const std::string& host_nqn) const;
 
   friend class TcpListener;
   friend class TcpConnection;
@@ -110,6 +114,7 @@ class Target {
   uint64_t discovery_generation_ = 0;
   TimePoint started_at_;
   std::atomic<uint32_t> num_connections_{0};
+  runtime::Event subsystem_removed_;  // pulsed
   bool stopping_ = false;
 };
 
