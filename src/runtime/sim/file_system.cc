@@ -19,6 +19,7 @@ constexpr TraceEvent kWriteEvent("disk.write", "offset", "length", "crc");
 constexpr TraceEvent kWriteFailed("disk.fail", "offset", "length", "errno");
 constexpr TraceEvent kFlushEvent("disk.flush", "errno");
 constexpr TraceEvent kUnmapEvent("disk.zero", "offset", "length", "errno");
+constexpr TraceEvent kResizeEvent("disk.resize", "size");
 constexpr TraceEvent kLostEvent("disk.lost", "offset", "length");
 constexpr TraceEvent kMisdirected("disk.misdirect", "offset", "length", "to");
 constexpr TraceEvent kInterrupted("disk.interrupt", "offset", "length", "kept");
@@ -252,7 +253,7 @@ int FileSystem::resize(Inode& inode, const std::string& path, uint64_t size) {
   const uint64_t before = inode.store.allocated_bytes();
   inode.store.resize(size);
   inode.disk.used_bytes_ += inode.store.allocated_bytes() - before;
-  node_.trace(kUnmapEvent, path, size, 0);
+  node_.trace(kResizeEvent, path, size);
   return 0;
 }
 

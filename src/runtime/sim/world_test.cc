@@ -234,6 +234,43 @@ TEST(World, ACrashTearsAProcessDownWhereverItStands) {
   EXPECT_EQ(BusyProgram::ran_on, 0);
 }
 
+TEST(World, NewerTasksGoBeforeThoseTheyReferTo) {
+  World world({.seed = 1});
+  Node& node = world.add_node({.num_reactors = 2});
+  node.start();
+  std::string order;
+  struct Local {
+    std::string& order;
+    const char* name;
+    ~Local() { order += name; }
+  };
+  spawn(node, 0, "parent", [](Node& node, std::string& order) -> Task<> {
+    const Local local{order, "parent "};
+    co_await call_on(node.reactor(1), [&order]() -> Task<> {
+      const Local local{order, "callee "};
+      (void)co_await sleep_for(std::chrono::hours(1));
+      order += "ran on ";
+    });
+  }(node, order));
+  world.run_for(milliseconds(1));
+  node.crash(CrashKind::kKill);
+  EXPECT_EQ(order, "callee parent ");
+}
+
+TEST(World, AStoppedProcessCanBeFollowedByAnother) {
+  World world({.seed = 1});
+  Node& node = world.add_node({});
+  for (int i = 0; i < 3; ++i) {
+    node.start();
+    EXPECT_EQ(world.run_task(
+                  node, "sleep", []() -> Task<> { (void)co_await sleep_for(seconds(1)); }(), seconds(2)),
+              RunResult::kDone);
+    node.stop();
+    EXPECT_FALSE(node.running());
+    EXPECT_TRUE(node.powered());
+  }
+}
+
 TEST(World, ANodeMayCrashItself) {
   World world({.seed = 1});
   Node& node = world.add_node({});
