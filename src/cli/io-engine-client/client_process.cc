@@ -1,5 +1,6 @@
 #include "cli/io-engine-client/client_process.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <spawn.h>
 #include <sys/mman.h>
@@ -41,7 +42,8 @@ class Capture {
 
 }  // namespace
 
-Finished run_client(const std::vector<std::string>& arguments, const std::vector<std::string>& environment) {
+Finished run_client(const std::vector<std::string>& arguments, const std::vector<std::string>& environment,
+                    const std::string& stdout_path) {
   std::vector<std::string> argument_texts{
       (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "io-engine-client").string()};
   argument_texts.insert(argument_texts.end(), arguments.begin(), arguments.end());
@@ -54,7 +56,11 @@ Finished run_client(const std::vector<std::string>& arguments, const std::vector
   const Capture err;
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, out.fd(), STDOUT_FILENO);
+  if (stdout_path.empty()) {
+    posix_spawn_file_actions_adddup2(&actions, out.fd(), STDOUT_FILENO);
+  } else {
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, stdout_path.c_str(), O_WRONLY, 0);
+  }
   posix_spawn_file_actions_adddup2(&actions, err.fd(), STDERR_FILENO);
   pid_t pid = -1;
   const int spawned = ::posix_spawn(&pid, argv[0], &actions, nullptr, argv.data(), envp.data());

@@ -13,7 +13,8 @@ struct Finished {
 };
 
 // Runs io-engine-client from the folder of this program and waits for its end. `environment` ("NAME=value") is all that
-// the process gets.
-Finished run_client(const std::vector<std::string>& arguments, const std::vector<std::string>& environment = {});
+// the process gets. Standard output goes to the file `stdout_path` if that is given.
+Finished run_client(const std::vector<std::string>& arguments, const std::vector<std::string>& environment = {},
+                    const std::string& stdout_path = "");
 
 }  // namespace cairn::cli

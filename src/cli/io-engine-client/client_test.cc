@@ -356,6 +356,13 @@ TEST_F(Client, WipeRefusesABadSize) {
   EXPECT_THAT(engine_.take_requests(), IsEmpty());
 }
 
+TEST_F(Client, ResultThatCannotBeWrittenIsAnError) {
+  engine_.answer("BdevRpc/Create", from_text<v1::CreateBdevResponse>(R"(bdev { name: "disk0" })"));
+  const Finished finished = run_client({"-b", engine_.address(), "bdev", "create", "malloc:///disk0"}, {}, "/dev/full");
+  EXPECT_EQ(finished.exit_code, 1);
+  EXPECT_THAT(finished.err, HasSubstr("could not be written"));
+}
+
 TEST_F(Client, AddressComesFromTheEnvironmentUnlessGiven) {
   engine_.answer("BdevRpc/List", v1::ListBdevResponse());
   EXPECT_EQ(run_client({"bdev", "list"}, {"MY_POD_IP=http://" + engine_.address() + "/"}).out, "No bdevs found\n");

@@ -13,7 +13,7 @@
 namespace cairn::cli {
 namespace {
 
-constexpr int kRefused = 1;
+constexpr int kFailed = 1;  // refused by the engine, as a rule
 constexpr int kUsage = 2;
 constexpr int kNotReached = 101;  // what scripts know from the original, which panics here
 
@@ -46,7 +46,11 @@ int run(const CommandLine& line) {
   const Result<> done = line.action()(*engine, output);
   if (!done) {
     fmt::print(stderr, "error: {}: {}\n", code_name(done.error().code()), done.error().to_string());
-    return kRefused;
+    return kFailed;
+  }
+  if (!output.written()) {
+    fmt::print(stderr, "error: the command was carried out, but its result could not be written to standard output\n");
+    return kFailed;
   }
   return 0;
 }

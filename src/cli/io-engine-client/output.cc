@@ -11,9 +11,10 @@
 namespace cairn::cli {
 namespace {
 
-// Flushed line by line: rows of a stream have to be seen when they come, in a pipe too.
+// Flushed line by line: rows of a stream have to be seen when they come, in a pipe too. A failure stays with the file
+// until written() asks for it.
 void print(std::FILE* file, std::string_view text) {
-  fmt::print(file, "{}", text);
+  std::fwrite(text.data(), 1, text.size(), file);
   std::fflush(file);
 }
 
@@ -25,6 +26,10 @@ void Output::result(const google::protobuf::Message& message, const std::functio
   } else {
     text();
   }
+}
+
+bool Output::written() const {
+  return std::ferror(stdout) == 0;
 }
 
 void Output::line(std::string_view text) const {

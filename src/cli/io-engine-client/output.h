@@ -43,6 +43,9 @@ class Output {
   void table(const std::vector<std::string_view>& headers, const std::vector<Row>& rows,
              std::string_view when_empty) const;
 
+  // False when something could not be written to standard output (a full disk).
+  bool written() const;
+
   bool headers() const { return options_.verbosity > 0; }
   std::string size(uint64_t size_bytes) const { return format_byte_size(size_bytes, options_.units); }
   SizeUnits units() const { return options_.units; }
