@@ -43,12 +43,13 @@ std::byte* BufferPool::allocate(size_t size) {
   const size_t buffer_size = kClassSizes[size_class];
   auto& partial = partial_[size_class];
   if (partial.empty()) {
-    Block* block = free_blocks_.pop_front();
+    Block* block = take_block();
     if (block == nullptr) return nullptr;
     block->size_class = static_cast<uint8_t>(size_class);
     block->free = nullptr;
     block->fresh = static_cast<uint16_t>(kMaxBufferSize / buffer_size);
     partial.push_front(*block);
+    ++idle_blocks_;
   }
   Block& block = partial.front();
   std::byte* buffer;
@@ -60,10 +61,26 @@ std::byte* BufferPool::allocate(size_t size) {
     buffer = block_start(block) + used * buffer_size;
     --block.fresh;
   }
+  if (block.in_use == 0) --idle_blocks_;
   ++block.in_use;
   bytes_in_use_ += buffer_size;
   if (block.free == nullptr && block.fresh == 0) block.unlink();
   return buffer;
+}
+
+BufferPool::Block* BufferPool::take_block() {
+  if (Block* block = free_blocks_.pop_front()) return block;
+  if (idle_blocks_ == 0) return nullptr;
+  for (auto& partial : partial_) {
+    for (Block* block = partial.first(); block != nullptr; block = partial.next(*block)) {
+      if (block->in_use > 0) continue;
+      block->unlink();
+      --idle_blocks_;
+      return block;
+    }
+  }
+  CAIRN_CHECK(!"an idle block is in a list");
+  return nullptr;
 }
 
 void BufferPool::release(std::byte* buffer) {
@@ -79,9 +96,11 @@ void BufferPool::release(std::byte* buffer) {
   block.free = free;
   auto& partial = partial_[block.size_class];
   if (!block.is_linked()) partial.push_front(block);
+  if (block.in_use == 0) ++idle_blocks_;
   // The last partial block of a class stays divided, so that a lone buffer does not divide a block again and again.
-  if (block.in_use == 0 && (&partial.front() != &partial.back() || has_waiters() || buffer_size == kMaxBufferSize)) {
+  if (block.in_use == 0 && (&partial.front() != &partial.back() || buffer_size == kMaxBufferSize)) {
     block.unlink();
+    --idle_blocks_;
     free_blocks_.push_front(block);
   }
   if (has_waiters() && !serving_ && !abandoning()) serve_waiters();
@@ -91,7 +110,7 @@ void BufferPool::serve_waiters() {
   serving_ = true;
   while (Waiter* waiter = waiters_.first()) {
     const size_t size_class = class_of(waiter->size);
-    if (partial_[size_class].empty() && free_blocks_.empty()) break;
+    if (!can_allocate(size_class)) break;
     waiter->unlink();
     waiter->ready(*waiter);
   }

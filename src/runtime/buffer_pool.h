@@ -1,7 +1,8 @@
-// Memory for I/O of one reactor: page-aligned, touched only when used, bounded, registered with the kernel by the back-end where possible.
+// Memory for I/O of one reactor: page-aligned, touched only when used, bounded, registered with the kernel by the
+// back-end where possible.
 //
-// The region is cut into blocks of 128 KiB; a block serves one buffer of that size or is divided into 4 KiB or 16 KiB buffers. A block whose buffers
-// are all free goes back to the common list. Steady state: no system call, no search.
+// The region is cut into blocks of 128 KiB; a block serves one buffer of that size or is divided into 4 KiB or 16 KiB
+// buffers. A block whose buffers are all free goes back to the common list. Steady state: no system call, no search.
 #pragma once
 
 #include <array>
@@ -27,20 +28,22 @@ class BufferPool {
   std::span<std::byte> region() const { return region_; }
   size_t bytes_in_use() const { return bytes_in_use_; }  // in buffers, by their class size
 
-  // A buffer of at least `size` (1..kMaxBufferSize) bytes, content undefined; nullptr when the pool is used up. 4096-byte aligned.
+  // A buffer of at least `size` (1..kMaxBufferSize) bytes, content undefined; nullptr when the pool is used up.
+  // 4096-byte aligned.
   std::byte* allocate(size_t size);
   // `buffer` from allocate(). Serves those who wait.
   void release(std::byte* buffer);
 
-  // One who waits for memory, served in order of arrival: `ready` is called from within a release(), and then must try allocate() again; it is
-  // taken off the list before.
+  // One who waits for memory, served in order of arrival: `ready` is called from within a release(), and then must try
+  // allocate() again; it is taken off the list before.
   class Waiter : public ListLink<> {
    public:
     void (*ready)(Waiter& waiter) = nullptr;
     size_t size = 0;
   };
   void wait(Waiter& waiter) { waiters_.push_back(waiter); }
-  // For a waiter that was served and needs one more buffer: keeps its place, so that only the first in line holds a part of what it needs.
+  // For a waiter that was served and needs one more buffer: keeps its place, so that only the first in line holds a
+  // part of what it needs.
   void wait_first(Waiter& waiter) { waiters_.push_front(waiter); }
   bool has_waiters() const { return !waiters_.empty(); }
 
@@ -58,6 +61,12 @@ class BufferPool {
   static size_t class_of(size_t size);
   std::byte* block_start(const Block& block) const;
   void serve_waiters();
+  // A block to divide for `size_class`: a free one, or a divided one of another class that has no buffer in use.
+  // nullptr: none.
+  Block* take_block();
+  bool can_allocate(size_t size_class) const {
+    return !partial_[size_class].empty() || !free_blocks_.empty() || idle_blocks_ > 0;
+  }
 
   std::span<std::byte> region_;
   std::unique_ptr<Block[]> blocks_;
@@ -65,6 +74,7 @@ class BufferPool {
   IntrusiveList<Block> free_blocks_;
   std::array<IntrusiveList<Block>, kClassSizes.size()> partial_;  // divided blocks with room
   IntrusiveList<Waiter> waiters_;
+  size_t idle_blocks_ = 0;  // divided, and no buffer in use
   size_t bytes_in_use_ = 0;
   bool serving_ = false;
 };

@@ -32,9 +32,20 @@ std::optional<Error> Suspension::stop_error(const TaskContext& context) {
   return Error(*context.stop_reason(), fmt::format("{}: cancelled", context.name()));
 }
 
-void TaskContext::stop(Code reason) {
-  if (done_ || stop_reason_) return;
-  stop_reason_ = reason;
+void TaskContext::cancel() {
+  if (done_ || cancelled_) return;
+  const bool stopped_before = stop_reason().has_value();
+  cancelled_ = true;
+  if (!stopped_before) interrupt();
+}
+
+void TaskContext::deadline_expired() {
+  const bool stopped_before = stop_reason().has_value();
+  ++expired_deadlines_;
+  if (!stopped_before) interrupt();
+}
+
+void TaskContext::interrupt() {
   if (waiting_ != nullptr) waiting_->on_cancel();
 }
 
@@ -49,17 +60,12 @@ void Event::pulse() {
   while (Suspension* waiter = woken.pop_front()) static_cast<Awaiter*>(waiter)->wake();
 }
 
-Task<Result<Mutex::Guard>> Mutex::lock() {
-  while (locked_) {
-    if (auto waited = co_await released_.wait(); !waited) co_return fail(std::move(waited.error()));
-  }
-  locked_ = true;
-  co_return Guard(*this);
-}
-
 void Mutex::unlock() {
-  locked_ = false;
-  released_.pulse();
+  if (Suspension* next = waiters_.pop_front()) {
+    static_cast<Awaiter*>(next)->take_over();
+  } else {
+    locked_ = false;
+  }
 }
 
 }  // namespace cairn::runtime

@@ -1,11 +1,11 @@
 // Coroutine tasks: everything that is not per-I/O (connection set-up, admin commands, device management) is a Task.
 //
-// A Task<T> is lazy: it runs when awaited, on the awaiting reactor, and is destroyed with its result. A tree of awaited tasks
-// that was started by Reactor::spawn shares one TaskContext: its name (for the stall detector), its cancellation and its
-// deadline. At any moment the innermost coroutine of the tree waits in at most one Suspension.
+// A Task<T> is lazy: it runs when awaited, on the awaiting reactor, and is destroyed with its result. A tree of awaited
+// tasks that was started by Reactor::spawn shares one TaskContext: its name (for the stall detector), its cancellation
+// and its deadline. At any moment the innermost coroutine of the tree waits in at most one Suspension.
 //
-// Cancellation is cooperative: it ends the present Suspension with an error and every later one at once, so a task unwinds
-// through its ordinary error paths. All of this belongs to one reactor and is not thread safe.
+// Cancellation is cooperative: it ends the present Suspension with an error and every later one at once, so a task
+// unwinds through its ordinary error paths. All of this belongs to one reactor and is not thread safe.
 #pragma once
 
 #include <coroutine>
@@ -106,8 +106,8 @@ class [[nodiscard]] Task {
   Handle handle_;
 };
 
-// A place where a task waits for something outside of it. Derive, call begin() from await_suspend and finish() when the awaited
-// thing has happened; the task goes on in the reactor's next round (never inside finish()).
+// A place where a task waits for something outside of it. Derive, call begin() from await_suspend and finish() when the
+// awaited thing has happened; the task goes on in the reactor's next round (never inside finish()).
 class Suspension : public ListLink<> {
  public:
   Suspension() = default;
@@ -132,7 +132,8 @@ class Suspension : public ListLink<> {
   }
   static std::optional<Error> stop_error(const TaskContext& context);
 
-  // The task was cancelled while it waits here. Must lead to finish(), now or later.
+  // The task was cancelled (or its deadline has passed) while it waits here. Must lead to finish(), now or later.
+  // Called once at most.
   virtual void on_cancel() = 0;
 
  private:
@@ -154,8 +155,14 @@ class TaskContext : public ListLink<>, public std::enable_shared_from_this<TaskC
   bool done() const { return done_; }
 
   // Asks the task to end. Does nothing when it has ended or was cancelled already.
-  void cancel() { stop(Code::kCancelled); }
-  std::optional<Code> stop_reason() const { return stop_reason_; }
+  void cancel();
+  // Why the waits of the task end at once at present, if they do. A cancellation is for ever, a deadline for as long as
+  // its object lives.
+  std::optional<Code> stop_reason() const {
+    if (cancelled_) return Code::kCancelled;
+    if (expired_deadlines_ > 0) return Code::kDeadlineExceeded;
+    return std::nullopt;
+  }
 
  private:
   friend class Suspension;
@@ -163,12 +170,15 @@ class TaskContext : public ListLink<>, public std::enable_shared_from_this<TaskC
   friend class Deadline;
   friend class JoinAwaiter;
 
-  void stop(Code reason);
+  void deadline_expired();
+  // The task was not stopped until now: ends the wait it is in.
+  void interrupt();
 
   Reactor& reactor_;
   const char* name_;
   Suspension* waiting_ = nullptr;
-  std::optional<Code> stop_reason_;
+  bool cancelled_ = false;
+  unsigned expired_deadlines_ = 0;  // of those that live
   bool done_ = false;
   std::coroutine_handle<> root_;  // owns the task's frames; for a task that is abandoned
   uint64_t order_ = 0;            // of its start, among all reactors

@@ -40,24 +40,27 @@ class SleepAwaiter final : public Suspension {
   std::optional<Error> error_;
 };
 
-inline SleepAwaiter sleep_until(TimePoint wake_at) { return SleepAwaiter(wake_at); }
-inline SleepAwaiter sleep_for(Duration duration) { return SleepAwaiter(Reactor::current().now() + duration); }
+inline SleepAwaiter sleep_until(TimePoint wake_at) {
+  return SleepAwaiter(wake_at);
+}
+inline SleepAwaiter sleep_for(Duration duration) {
+  return SleepAwaiter(Reactor::current().now() + duration);
+}
 
-// While it lives, the task it was made in is stopped with DEADLINE_EXCEEDED when the time comes: its waits end with that error
-// until the object is destroyed. Deadlines nest; the earliest wins. Made and destroyed inside one coroutine:
+// While it lives, the task it was made in is stopped with DEADLINE_EXCEEDED when the time comes: its waits end with
+// that error until the object is destroyed. Deadlines nest; the earliest wins. Made and destroyed inside one coroutine:
 //   Deadline deadline(co_await current_context(), 5s);
 class Deadline {
  public:
   Deadline(TaskContext& context, Duration after)
       : context_(context), timer_([this] {
-          if (context_.stop_reason_) return;
           fired_ = true;
-          context_.stop(Code::kDeadlineExceeded);
+          context_.deadline_expired();
         }) {
     context_.reactor().arm(timer_, context_.reactor().now() + after);
   }
   ~Deadline() {
-    if (fired_ && context_.stop_reason_ == Code::kDeadlineExceeded) context_.stop_reason_.reset();
+    if (fired_) --context_.expired_deadlines_;
   }
   bool fired() const { return fired_; }
 
@@ -78,11 +81,13 @@ struct CurrentContextAwaiter {
   }
   TaskContext& await_resume() const { return *context; }
 };
-inline CurrentContextAwaiter current_context() { return {}; }
+inline CurrentContextAwaiter current_context() {
+  return {};
+}
 
-// Runs `make_task()` (which returns a Task<T>) on `target` and gives its T. Runs it in place when `target` is the current reactor. The
-// callee is a spawned task of its own there, with the caller's name. A cancellation of the caller does not interrupt the callee: bound it
-// with a Deadline of its own.
+// Runs `make_task()` (which returns a Task<T>) on `target` and gives its T. Runs it in place when `target` is the
+// current reactor. The callee is a spawned task of its own there, with the caller's name. A cancellation of the caller
+// does not interrupt the callee: bound it with a Deadline of its own.
 template <typename MakeTask>
 class CallOnAwaiter final : public Suspension {
   using TaskType = std::invoke_result_t<MakeTask&>;
@@ -90,7 +95,10 @@ class CallOnAwaiter final : public Suspension {
 
  public:
   CallOnAwaiter(Reactor& target, MakeTask make_task)
-      : target_(target), make_task_(std::move(make_task)), request_([this] { start(); }), reply_([this] { finish(); }) {}
+      : target_(target),
+        make_task_(std::move(make_task)),
+        request_([this] { start(); }),
+        reply_([this] { finish(); }) {}
   bool await_ready() const { return false; }
   template <typename Promise>
   void await_suspend(std::coroutine_handle<Promise> task) {
@@ -132,7 +140,8 @@ auto call_on(Reactor& target, MakeTask make_task) -> std::invoke_result_t<MakeTa
   co_return co_await CallOnAwaiter<MakeTask>(target, std::move(make_task));
 }
 
-// Something that happens and is waited for on one reactor: set() wakes all who wait and lets later waits pass until reset().
+// Something that happens and is waited for on one reactor: set() wakes all who wait and lets later waits pass until
+// reset().
 class Event {
  public:
   bool is_set() const { return set_; }
@@ -182,8 +191,8 @@ class Event {
   IntrusiveList<Suspension> waiters_;
 };
 
-// Mutual exclusion between tasks of one reactor, in order of arrival. `auto guard = co_await mutex.lock();` gives a
-// Result<Mutex::Guard>; an error only when the task was cancelled.
+// Mutual exclusion between tasks of one reactor, strictly in order of arrival. `auto guard = co_await mutex.lock();`
+// gives a Result<Mutex::Guard>; an error only when the task was cancelled.
 class Mutex {
  public:
   class Guard {
@@ -203,12 +212,46 @@ class Mutex {
     Mutex* mutex_ = nullptr;
   };
 
-  Task<Result<Guard>> lock();
+  auto lock() { return Awaiter(*this); }
 
  private:
+  class Awaiter final : public Suspension {
+   public:
+    explicit Awaiter(Mutex& mutex) : mutex_(mutex) {}
+    bool await_ready() const { return false; }
+    template <typename Promise>
+    bool await_suspend(std::coroutine_handle<Promise> task) {
+      if ((error_ = stop_error(task))) return false;
+      if (!mutex_.locked_) {
+        mutex_.locked_ = true;
+        return false;
+      }
+      context_ = task.promise().context;
+      begin(task);
+      mutex_.waiters_.push_back(*this);
+      return true;
+    }
+    Result<Guard> await_resume() {
+      if (error_) return fail(std::move(*error_));
+      return Guard(mutex_);
+    }
+
+   private:
+    friend class Mutex;
+    void take_over() { finish(); }
+    void on_cancel() override {
+      unlink();
+      error_ = stop_error(*context_);
+      finish();
+    }
+    Mutex& mutex_;
+    TaskContext* context_ = nullptr;
+    std::optional<Error> error_;
+  };
+
   void unlock();
-  bool locked_ = false;
-  Event released_;
+  bool locked_ = false;  // stays set while the mutex goes from one task to the next
+  IntrusiveList<Suspension> waiters_;
 };
 
 }  // namespace cairn::runtime
