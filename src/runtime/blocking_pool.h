@@ -18,7 +18,7 @@ namespace cairn::runtime {
 
 class BlockingPool {
  public:
-  static constexpr unsigned kDefaultThreads = 4;
+  static constexpr unsigned kDefaultThreads = 16;  // carries all file I/O where io_uring is missing
 
   // Threads start when they are first needed.
   explicit BlockingPool(unsigned max_threads = kDefaultThreads) : max_threads_(max_threads) {}

@@ -152,6 +152,19 @@ int fallocate_mode(FileOp::Kind kind) {
   return FALLOC_FL_KEEP_SIZE | (kind == FileOp::Kind::kUnmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
 }
 
+size_t pieces_after(const FileOp& op, uint64_t skip, std::span<iovec> into) {
+  size_t count = 0;
+  for (const iovec& piece : op.pieces) {
+    if (skip >= piece.iov_len) {
+      skip -= piece.iov_len;
+      continue;
+    }
+    into[count++] = {static_cast<std::byte*>(piece.iov_base) + skip, piece.iov_len - skip};
+    skip = 0;
+  }
+  return count;
+}
+
 bool is_unsupported(int error) {
   return error == EOPNOTSUPP || error == ENOSYS || error == ENODEV;
 }

@@ -32,6 +32,11 @@ class KernelFile : public File {
   // Operations in flight keep the file alive by contract; counted to check it.
   void operation_started() { ++operations_; }
   void operation_ended() { --operations_; }
+  // Whether a read or write ends short of its length, with `done` bytes in all of which the last call brought `last`.
+  bool transfer_has_ended(const FileOp& op, uint64_t done, size_t last) const {
+    // Direct I/O stops inside a block only at the end of the file, and could not go on from there.
+    return last == 0 || (info_.direct && (op.offset + done) % info_.memory_alignment != 0);
+  }
 
  public:
   static Task<Result<Opened>> open(BlockingPool& pool, std::string path, FileOptions options);
@@ -51,6 +56,9 @@ Task<Result<>> make_kernel_directories(BlockingPool& pool, std::string path);
 // kernel turns the first into a discard that is known to leave zeroes (or refuses), the second into the device's own
 // write-zeroes or plain writes.
 int fallocate_mode(FileOp::Kind kind);
+// The pieces of `op` after its first `skip` bytes; `into` holds at least as many as the operation has. Returns how
+// many.
+size_t pieces_after(const FileOp& op, uint64_t skip, std::span<iovec> into);
 // Error of a system call that means "this file cannot do that at all".
 bool is_unsupported(int error);
 

@@ -1,5 +1,6 @@
 #include "runtime/kernel_reactor_test.h"
 
+#include "runtime/epoll_backend.h"
 #include "runtime/uring_backend.h"
 
 namespace cairn::runtime {
@@ -39,6 +40,12 @@ std::vector<BackendVariant> kernel_backend_variants() {
       uring_variant("uring_without_ring_messages", {.ring_messages = false}),
       uring_variant("uring_plain", plain),
       uring_variant("uring_small", small),
+      {"epoll",
+       []() -> std::unique_ptr<Backend> {
+         auto backend = EpollBackend::create(std::make_shared<BlockingPool>());
+         CAIRN_CHECK(backend.has_value());
+         return std::move(*backend);
+       }},
   };
 }
 

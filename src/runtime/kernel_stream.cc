@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "runtime/kernel_socket.h"
@@ -67,6 +68,27 @@ void KernelStream::all_sent() {
   if (peer_ended_) return enter_closing(Error(Code::kCancelled, "closed after the last output"));
   state_ = State::kLingering;
   ::shutdown(socket_.get(), SHUT_WR);
+}
+
+bool KernelStream::receive_now(std::span<std::byte> rest) {
+  const std::span<std::byte> window = this->window();
+  iovec pieces[2] = {{window.data(), window.size()}, {rest.data(), rest.size()}};
+  msghdr header{};
+  header.msg_iov = window.empty() ? pieces + 1 : pieces;
+  header.msg_iovlen = window.empty() ? 1 : 2;
+  const ssize_t result = ::recvmsg(socket(), &header, MSG_DONTWAIT);
+  if (result < 0) {
+    if (errno != EAGAIN && errno != EINTR) failed(errno, "receive from");
+    return errno == EINTR;
+  }
+  if (result == 0) {
+    end_of_input();
+    return false;
+  }
+  const auto size = static_cast<size_t>(result);
+  if (!window.empty()) window_filled(std::min(size, window.size()));
+  if (size > window.size()) received(rest.first(size - window.size()));
+  return size == window.size() + rest.size();
 }
 
 void KernelStream::end_of_input() {

@@ -4,12 +4,12 @@
 #include <fmt/ranges.h>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
 
 #include "base/log.h"
+#include "runtime/kernel_clock.h"
 #include "runtime/kernel_socket.h"
 #include "runtime/uring_file.h"
 #include "runtime/uring_listener.h"
@@ -108,9 +108,7 @@ std::string UringBackend::description() const {
 }
 
 TimePoint UringBackend::now() {
-  timespec time{};
-  ::clock_gettime(CLOCK_MONOTONIC, &time);
-  return TimePoint(std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec));
+  return kernel_now();
 }
 
 size_t UringBackend::poll(TimePoint wake_at) {

@@ -49,7 +49,7 @@ class UringBackend final : public Backend {
   UringScratch& scratch() { return scratch_; }
   UringReceiveBuffers* receive_buffers() {
     return receive_buffers_.get();
-  }                                                                  // nullptr: receives poll first, see UringStream
+  }  // nullptr: receives poll first, see UringStream
   std::span<std::byte> scratch_buffer() { return scratch_buffer_; }  // for such receives
   bool multishot_accept() const { return multishot_accept_; }
   // The index of the registered buffer that holds all of [data, data+size), or -1.

@@ -14,20 +14,6 @@ bool is_transfer(const FileOp& op) {
   return op.kind == FileOp::Kind::kRead || op.kind == FileOp::Kind::kWrite;
 }
 
-// The pieces of `op` after its first `skip` bytes.
-size_t pieces_after(const FileOp& op, uint64_t skip, std::span<iovec> into) {
-  size_t count = 0;
-  for (const iovec& piece : op.pieces) {
-    if (skip >= piece.iov_len) {
-      skip -= piece.iov_len;
-      continue;
-    }
-    into[count++] = {static_cast<std::byte*>(piece.iov_base) + skip, piece.iov_len - skip};
-    skip = 0;
-  }
-  return count;
-}
-
 }  // namespace
 
 void UringFile::submit(FileOp& op) {
@@ -96,12 +82,9 @@ void UringFile::continue_or_complete(FileOp& op, int result) {
     progress = is_unsupported(-result) && !is_transfer(op) ? -EOPNOTSUPP : result;
   } else if (is_transfer(op)) {
     progress += result;
-    const bool ended = result == 0;
-    // Direct I/O ends a transfer inside a block only at the end of the file, and could not go on from there.
-    const bool unaligned =
-        info().direct && (op.offset + static_cast<uint64_t>(progress)) % info().memory_alignment != 0;
-    if (static_cast<uint64_t>(progress) < op.length && !ended && !unaligned) return start(op);
-    if (op.kind == FileOp::Kind::kWrite && static_cast<uint64_t>(progress) < op.length) progress = -EIO;
+    const auto done = static_cast<uint64_t>(progress);
+    if (done < op.length && !transfer_has_ended(op, done, static_cast<size_t>(result))) return start(op);
+    if (op.kind == FileOp::Kind::kWrite && done < op.length) progress = -EIO;
   }
   complete(op);
 }

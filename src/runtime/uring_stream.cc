@@ -70,7 +70,14 @@ void UringStream::receive_done(int result, unsigned flags) {
   receive_.in_kernel = false;
   need_attention();
   if (result == -EAGAIN || result == -EINTR || (result == -ECANCELED && receive_.cancelled)) return;
-  if (receive_kind_ == ReceiveKind::kReadable) return result < 0 ? failed(-result, "receive from") : read_now();
+  if (receive_kind_ == ReceiveKind::kReadable) {
+    if (result < 0) {
+      failed(-result, "receive from");
+    } else if (wants_input()) {
+      receive_now(backend_.scratch_buffer());
+    }
+    return;
+  }
 
   more_is_there_ = (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0;
   const bool has_buffer = (flags & IORING_CQE_F_BUFFER) != 0;
@@ -88,25 +95,6 @@ void UringStream::receive_done(int result, unsigned flags) {
     failed(-result, "receive from");
   }
   if (has_buffer) backend_.receive_buffers()->recycle(buffer);
-}
-
-void UringStream::read_now() {
-  if (!wants_input()) return;
-  const std::span<std::byte> window = this->window();
-  const std::span<std::byte> rest = backend_.scratch_buffer();
-  iovec pieces[2] = {{window.data(), window.size()}, {rest.data(), rest.size()}};
-  msghdr header{};
-  header.msg_iov = window.empty() ? pieces + 1 : pieces;
-  header.msg_iovlen = window.empty() ? 1 : 2;
-  const ssize_t result = ::recvmsg(socket(), &header, MSG_DONTWAIT);
-  if (result == 0) return end_of_input();
-  if (result < 0) {
-    if (errno != EAGAIN && errno != EINTR) failed(errno, "receive from");
-    return;
-  }
-  const auto size = static_cast<size_t>(result);
-  if (!window.empty()) window_filled(std::min(size, window.size()));
-  if (size > window.size()) received(rest.first(size - window.size()));
 }
 
 void UringStream::start_send() {

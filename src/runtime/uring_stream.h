@@ -29,7 +29,6 @@ class UringStream final : public KernelStream {
   void receive_done(int result, unsigned flags);
   void send_done(int result);
   void cancel(Op& op);
-  void read_now();
 
   UringBackend& backend_;
   Op receive_;
