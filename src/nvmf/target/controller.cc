@@ -1,5 +1,6 @@
 #include "nvmf/target/controller.h"
 
+#include "base/abandonment.h"
 #include "base/log.h"
 #include "nvmf/target/identify.h"
 #include "nvmf/target/queue_pair.h"
@@ -42,7 +43,7 @@ Controller::Controller(Target& target, Subsystem* subsystem, ControllerIdentity 
 }
 
 Controller::~Controller() {
-  CAIRN_CHECK(queue_pairs_.empty());
+  CAIRN_CHECK(queue_pairs_.empty() || abandoning());
 }
 
 Namespace* Controller::find_namespace(uint32_t nsid) const {

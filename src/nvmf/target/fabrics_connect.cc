@@ -4,6 +4,8 @@
 // Order of the checks: record format, subsystem, host NQN, host allowed, queue size, then those of the kind of queue. A
 // refusal that may pass with time (no such subsystem yet, host not allowed yet, controller busy) never has "do not
 // retry": Linux stops reconnecting for good when it sees that bit.
+#include <algorithm>
+
 #include "base/log.h"
 #include "nvme/fabrics.h"
 #include "nvme/nqn.h"
@@ -24,7 +26,9 @@ namespace {
 
 std::optional<std::string> name_in(const char (&field)[nvme::kNqnFieldSize]) {
   const auto name = nvme::nqn_from_field(field);
-  if (!name) return std::nullopt;
+  // Names go to logs and lists: control characters are no part of one.
+  constexpr auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  if (!name || std::ranges::any_of(*name, is_control)) return std::nullopt;
   return std::string(*name);
 }
 
@@ -80,7 +84,7 @@ runtime::Task<> QueuePair::execute_connect(Request& request) {
     }
   } else {
     log::info("nvmf: Connect from {} (queue {}) refused: {}", connection_.peer_address().to_string(), command.qid,
-              outcome.status.to_string());
+              nvme::status_name(outcome.status, true));
   }
   finish(request, outcome.status, outcome.dw0);
 }

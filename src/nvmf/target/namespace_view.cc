@@ -4,6 +4,8 @@
 #include <atomic>
 #include <utility>
 
+#include "base/abandonment.h"
+
 namespace cairn::nvmf::target {
 
 namespace {
@@ -23,7 +25,7 @@ NamespaceView::NamespaceView(uint32_t nsid, std::unique_ptr<block::Channel> chan
       access_version_(next_version()) {}
 
 NamespaceView::~NamespaceView() {
-  CAIRN_CHECK(in_epoch_[0] == 0 && in_epoch_[1] == 0 && !applying_);
+  CAIRN_CHECK((in_epoch_[0] == 0 && in_epoch_[1] == 0 && !applying_) || abandoning());
 }
 
 void NamespaceView::enter(Request& request) {

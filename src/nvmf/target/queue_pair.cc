@@ -1,5 +1,6 @@
 #include "nvmf/target/queue_pair.h"
 
+#include "base/abandonment.h"
 #include "nvme/admin_command.h"
 #include "nvme/fabrics.h"
 #include "nvme/identify.h"
@@ -21,7 +22,7 @@ QueuePair::QueuePair(Target& target, Connection& connection)
       handle_(std::make_shared<QueuePairHandle>(reactor_, this)) {}
 
 QueuePair::~QueuePair() {
-  CAIRN_CHECK(outstanding_ == 0 && controller_ == nullptr && view_ == nullptr);
+  CAIRN_CHECK((outstanding_ == 0 && controller_ == nullptr && view_ == nullptr) || abandoning());
   handle_->queue_pair = nullptr;
 }
 

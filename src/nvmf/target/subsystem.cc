@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/abandonment.h"
 #include "base/log.h"
 #include "nvmf/target/controller.h"
 #include "nvmf/target/target.h"
@@ -54,7 +55,7 @@ Subsystem::Subsystem(Target& target, SubsystemOptions options)
 }
 
 Subsystem::~Subsystem() {
-  CAIRN_CHECK(controllers_.empty() && namespaces_.empty() && views_.empty() && num_uses_ == 0);
+  CAIRN_CHECK((controllers_.empty() && namespaces_.empty() && views_.empty() && num_uses_ == 0) || abandoning());
 }
 
 // ---- Hosts and controllers ----

@@ -21,15 +21,15 @@ class Controller;
 class Target;
 
 struct SubsystemOptions {
-  std::string nqn;
-  std::string serial_number;  // at most 20 ASCII characters; empty: derived from the device uuid as the original does
+  std::string nqn{};
+  std::string serial_number{};  // at most 20 ASCII characters; empty: derived from the device uuid as the original does
   std::string model_number = "Mayastor NVMe controller";
   bool ana_reporting = false;
   bool allow_any_host = true;
-  std::vector<std::string> allowed_hosts;  // host NQNs
+  std::vector<std::string> allowed_hosts{};  // host NQNs
   uint16_t min_cntlid = 1;
   uint16_t max_cntlid = 0xffef;
-  std::string ptpl_path;  // file for reservations that persist through power loss; empty: not capable
+  std::string ptpl_path{};  // file for reservations that persist through power loss; empty: not capable
   // Rewrites an error status before it is sent, by what the subsystem exports (CRD of nexus and replica; nvmf-target.md
   // section 5).
   nvme::Status (*rewrite_status)(nvme::Status status) = nullptr;

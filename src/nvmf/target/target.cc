@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/abandonment.h"
 #include "base/log.h"
 #include "nvme/fabrics.h"
 #include "nvme/identify_controller.h"
@@ -53,7 +54,7 @@ Target::Target(Options options, std::vector<runtime::Reactor*> reactors)
 }
 
 Target::~Target() {
-  CAIRN_CHECK(subsystems_.empty() && discovery_controllers_.empty() && listeners_.empty());
+  CAIRN_CHECK((subsystems_.empty() && discovery_controllers_.empty() && listeners_.empty()) || abandoning());
 }
 
 Result<runtime::SocketAddress> Target::listen_tcp(const runtime::SocketAddress& address, bool advertise) {

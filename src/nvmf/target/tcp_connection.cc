@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/abandonment.h"
 #include "base/log.h"
 #include "nvmf/target/target.h"
 
@@ -24,7 +25,7 @@ TcpConnection::TcpConnection(Target& target, std::unique_ptr<runtime::Stream> st
 }
 
 TcpConnection::~TcpConnection() {
-  CAIRN_CHECK(state_ == State::kClosed);
+  CAIRN_CHECK(state_ == State::kClosed || abandoning());
   while (free_slots_.pop_front() != nullptr) {
   }
   target_.num_connections_.fetch_sub(1, std::memory_order_relaxed);

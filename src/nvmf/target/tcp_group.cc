@@ -1,12 +1,13 @@
 #include "nvmf/target/tcp_group.h"
 
+#include "base/abandonment.h"
 #include "nvmf/target/tcp_connection.h"
 #include "runtime/backend.h"
 
 namespace cairn::nvmf::target {
 
 TcpGroup::~TcpGroup() {
-  CAIRN_CHECK(num_running_ == 0);
+  CAIRN_CHECK(num_running_ == 0 || abandoning());
 }
 
 void TcpGroup::serve(std::unique_ptr<runtime::AcceptedStream> accepted) {

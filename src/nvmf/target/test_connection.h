@@ -11,6 +11,7 @@
 #include "nvmf/target/queue_pair.h"
 #include "nvmf/target/transport.h"
 #include "runtime/reactor.h"
+#include "runtime/task_waits.h"
 
 namespace cairn::nvmf::target {
 
@@ -23,6 +24,7 @@ class TestConnection final : public Connection {
     bool delivered = false;
     bool completed = false;
     int completion_order = 0;  // within the connection, from 1
+    runtime::Event done;       // for a host that is a task
 
     nvme::Status status() const {
       CAIRN_CHECK(completed);
@@ -30,12 +32,15 @@ class TestConnection final : public Connection {
     }
   };
 
-  explicit TestConnection(Target& target) : reactor_(runtime::Reactor::current()), queue_pair_(target, *this) {}
+  explicit TestConnection(Target& target, runtime::SocketAddress local = *runtime::SocketAddress::ip("10.0.0.1", 8420))
+      : reactor_(runtime::Reactor::current()), queue_pair_(target, *this), local_(std::move(local)) {}
   ~TestConnection() { CAIRN_CHECK(closed_.is_set()); }
 
   runtime::Reactor& reactor() { return reactor_; }
   QueuePair& queue_pair() { return queue_pair_; }
+  bool closing() const { return closing_; }
   bool closed() const { return closed_.is_set(); }
+  runtime::Event& closed_event() { return closed_; }
   uint16_t queue_depth() const { return queue_depth_; }
 
   // A capsule arrives. `data`: what the host would send; for data to the host its size only.
@@ -91,6 +96,7 @@ class TestConnection final : public Connection {
       command.host_data.resize(request.transfer_length);
       request.copy_from_data(0, command.host_data);
     }
+    command.done.set();
   }
   void disconnect() override {
     if (std::exchange(closing_, true)) return;
@@ -105,8 +111,8 @@ class TestConnection final : public Connection {
     queue_pair_.finish(request, nvme::Status::generic(nvme::GenericStatus::kAbortRequested));
     return true;
   }
-  const runtime::SocketAddress& local_address() const override { return address_; }
-  const runtime::SocketAddress& peer_address() const override { return address_; }
+  const runtime::SocketAddress& local_address() const override { return local_; }
+  const runtime::SocketAddress& peer_address() const override { return peer_; }
 
  private:
   runtime::Task<> close() {
@@ -121,7 +127,8 @@ class TestConnection final : public Connection {
   runtime::Reactor& reactor_;
   QueuePair queue_pair_;
   std::vector<std::unique_ptr<Command>> commands_;
-  runtime::SocketAddress address_ = *runtime::SocketAddress::ip("10.0.0.1", 8420);
+  runtime::SocketAddress local_;
+  runtime::SocketAddress peer_ = *runtime::SocketAddress::ip("10.0.0.9", 4000);
   uint16_t queue_depth_ = 0;
   int completions_ = 0;
   bool closing_ = false;
