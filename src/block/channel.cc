@@ -1,5 +1,6 @@
 #include "block/channel.h"
 
+#include "base/abandonment.h"
 #include "base/check.h"
 #include "block/device.h"
 #include "block/emulation.h"
@@ -32,7 +33,7 @@ Channel::Channel(std::shared_ptr<Device> device) : device_(std::move(device)), r
 }
 
 Channel::~Channel() {
-  CAIRN_CHECK(in_flight_ == 0);
+  CAIRN_CHECK(in_flight_ == 0 || abandoning());
   device_->statistics_.close(statistics_);
 }
 
@@ -80,8 +81,12 @@ void Channel::start_step(Io& step) {
 }
 
 void Channel::finish(Io& io, nvme::Status status) {
-  io.status = status;
   if (is_media_error(status) && !has_no_range(io.type)) device_->report_media_error(io.lba, io.num_blocks);
+  conclude(io, status);
+}
+
+void Channel::conclude(Io& io, nvme::Status status) {
+  io.status = status;
   if (!io.internal_) {
     const uint64_t bytes = has_no_range(io.type) ? 0 : io.num_blocks * device_->block_size();
     statistics_.count(io.type, bytes, reactor_.now() - io.submitted_at_, status.is_success(),

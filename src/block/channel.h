@@ -50,6 +50,7 @@ class Channel {
   friend class Emulation;
   nvme::Status check(const Io& io) const;
   void start_step(Io& step);  // an I/O of the emulation: read or write
+  void conclude(Io& io, nvme::Status status);
 
   std::shared_ptr<Device> device_;
   runtime::Reactor& reactor_;

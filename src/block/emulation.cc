@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/abandonment.h"
 #include "base/check.h"
 #include "block/channel.h"
 #include "block/data_pieces.h"
@@ -82,11 +83,11 @@ class Emulation::Job : public ListLink<> {
       if (next == nullptr) {
         parent_ = nullptr;
         owner_.idle_.push_back(*this);
-        channel_.finish(finished, progress->status);  // the channel may be destroyed now, and the job with it
+        channel_.conclude(finished, progress->status);  // the channel may be destroyed now, and the job with it
         return;
       }
       begin(*next);  // which keeps the channel alive
-      channel_.finish(finished, progress->status);
+      channel_.conclude(finished, progress->status);
     }
   }
 
@@ -265,9 +266,9 @@ class Emulation::Job : public ListLink<> {
 Emulation::Emulation(Channel& channel) : channel_(channel) {}
 
 Emulation::~Emulation() {
-  CAIRN_CHECK(waiting_.empty());
+  CAIRN_CHECK(waiting_.empty() || abandoning());
   while (idle_.pop_front() != nullptr) --num_jobs_;
-  CAIRN_CHECK(num_jobs_ == 0);
+  CAIRN_CHECK(num_jobs_ == 0 || abandoning());
 }
 
 bool Emulation::possible(IoType type, bool reads, bool writes) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/abandonment.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "block/device_error.h"
@@ -46,7 +47,13 @@ class Registry::NameReservation {
 };
 
 Registry::Registry() = default;
-Registry::~Registry() = default;
+Registry::~Registry() {
+  if (!abandoning()) return;
+  // Messages that would let go of the devices do not arrive any more.
+  for (auto& [name, entry] : devices_) {
+    if (entry.device != nullptr) entry.device->media_errors_self_.reset();
+  }
+}
 
 void Registry::add_scheme(std::string scheme, Scheme description) {
   CAIRN_CHECK(!names_existing(scheme));
