@@ -1,0 +1,123 @@
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "block/file_device.h"
+#include "block/malloc_device.h"
+#include "block/null_device.h"
+#include "engine/grpc_server.h"
+#include "engine/json_rpc_server.h"
+#include "engine/target_interface.h"
+#include "engine/version.h"
+#include "runtime/backend.h"
+#include "runtime/external_call.h"
+#include "runtime/task_waits.h"
+
+namespace cairn::engine {
+
+Engine::Engine(EngineOptions options) : options_(std::move(options)) {}
+
+Engine::~Engine() {
+  CAIRN_CHECK(reactors_ == nullptr);
+}
+
+Result<> Engine::start() {
+  if (!options_.target_interface.empty()) {
+    auto address = resolve_target_interface(options_.target_interface);
+    if (!address) return fail(std::move(address.error()));
+    options_.target_address = std::move(*address);
+  }
+  auto group = runtime::ReactorGroup::start(options_.reactors);
+  if (!group) return fail(Error(group.error().code(), "cannot start the reactors", group.error()));
+  reactors_ = std::move(*group);
+  if (auto started = runtime::run_on(primary(), "engine start", [this] { return start_on_primary(); }).get(); !started)
+    return started;
+
+  auto grpc = GrpcServer::start(*this, options_.grpc_address);
+  if (!grpc) return fail(std::move(grpc.error()));
+  grpc_ = std::move(*grpc);
+  grpc_address_ = grpc_->address();
+  return {};
+}
+
+runtime::Task<Result<>> Engine::start_on_primary() {
+  instance_uuid_ = primary().random().uuid();
+  backend_description_ = primary().backend().description();
+  registry_ = std::make_unique<block::Registry>();
+  block::add_malloc_scheme(*registry_);
+  block::add_null_scheme(*registry_);
+  block::add_aio_scheme(*registry_);
+  block::add_uring_scheme(*registry_);
+
+  target_ = std::make_unique<nvmf::target::Target>(options_.target, reactors_->reactors());
+  // Subsystems are reached on both ports; the replica port is the one that URIs and the discovery log name.
+  for (const auto& [port, advertised] :
+       {std::pair(options_.replica_port, true), std::pair(options_.nexus_port, false)}) {
+    runtime::SocketAddress address = options_.target_address;
+    address.port = port;
+    auto listening = target_->listen_tcp(address, advertised);
+    if (!listening)
+      co_return fail(Error(listening.error().code(), "cannot start the NVMe-oF target", listening.error()));
+    target_addresses_.push_back(*listening);
+  }
+  shares_ = std::make_unique<Shares>(*target_, target_addresses_.front(), options_.ptpl_dir);
+  if (!options_.ptpl_dir.empty()) {
+    for (const char* kind : {"bdev", "nexus", "pool"}) {
+      auto made = co_await primary().backend().make_directories(fmt::format("{}/{}", options_.ptpl_dir, kind));
+      if (!made) co_return fail(Error(made.error().code(), "cannot use the directory of --ptpl-dir", made.error()));
+    }
+  }
+  auto json_rpc = JsonRpcServer::listen(*this, options_.json_rpc_socket);
+  if (!json_rpc) co_return fail(Error(json_rpc.error().code(), "cannot start the JSON-RPC server", json_rpc.error()));
+  json_rpc_ = std::move(*json_rpc);
+  co_return Result<>{};
+}
+
+std::string Engine::banner() const {
+  std::string cores;
+  for (const unsigned core : options_.reactors.cores) cores += (cores.empty() ? "" : ",") + std::to_string(core);
+  std::string text = fmt::format("{} {} on node {}\n", kProgramName, version_text(), options_.node_name);
+  text += fmt::format(
+      "  reactors  cores {}, {}, spin budget {}\n", cores, backend_description_,
+      options_.reactors.spin_budget == runtime::kSpinForever
+          ? std::string("unlimited (poll)")
+          : fmt::format("{} us",
+                        std::chrono::duration_cast<std::chrono::microseconds>(options_.reactors.spin_budget).count()));
+  text += fmt::format("  gRPC      {} (v1, reflection, health)\n", grpc_address_.to_string());
+  for (size_t i = 0; i < target_addresses_.size(); ++i) {
+    text += fmt::format("  NVMe/TCP  {}{}\n", target_addresses_[i].to_string(),
+                        i == 0 ? " (discovery, all subsystems)" : "");
+  }
+  text += fmt::format("  JSON-RPC  {}\n", options_.json_rpc_socket);
+  text +=
+      fmt::format("  limits    {} queue pairs a controller, {} entries a queue, {} KiB an I/O, {} bytes in a capsule\n",
+                  options_.target.max_queue_pairs, options_.target.max_queue_depth, options_.target.max_io_size >> 10,
+                  options_.target.in_capsule_data_size);
+  text += fmt::format("  PTPL      {}\n", options_.ptpl_dir.empty() ? "off (no --ptpl-dir)" : options_.ptpl_dir);
+  return text;
+}
+
+runtime::Task<> Engine::stop_on_primary() {
+  if (json_rpc_ != nullptr) co_await json_rpc_->stop();
+  json_rpc_.reset();
+  if (target_ != nullptr) co_await target_->stop();
+  shares_.reset();
+  target_.reset();
+  if (registry_ != nullptr) co_await registry_->remove_all();
+  registry_.reset();
+}
+
+void Engine::stop() {
+  if (grpc_ != nullptr) grpc_->stop();
+  grpc_.reset();
+  if (reactors_ == nullptr) return;
+  runtime::run_on(primary(), "engine stop", [this]() -> runtime::Task<Result<>> {
+    co_await stop_on_primary();
+    co_return Result<>{};
+  }).get();
+  reactors_->stop();
+  reactors_.reset();
+}
+
+}  // namespace cairn::engine

@@ -1,0 +1,52 @@
+// What the io-engine was told: command line and environment (shared reference: engine.md sections 1 and 2). The
+// configuration file (config_file.h) is applied on top.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/duration.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "nvmf/target/options.h"
+#include "runtime/address.h"
+#include "runtime/reactor_group.h"
+
+namespace cairn::engine {
+
+struct EngineOptions {
+  std::string node_name = "mayastor-node";
+  std::string host_nqn;  // reported in HostRpc; used by the initiator
+  runtime::SocketAddress grpc_address{runtime::AddressFamily::kIpv6, "::", 10124};
+  std::string json_rpc_socket = "/var/tmp/mayastor.sock";
+  std::string config_file;       // -y; empty: none
+  std::string ptpl_dir;          // empty: reservations do not persist
+  std::string target_interface;  // -T as given; empty: MY_POD_IP, else loopback
+  runtime::SocketAddress target_address{runtime::AddressFamily::kIpv4, "127.0.0.1", 0};  // port unused
+  uint16_t replica_port = 8420;
+  uint16_t nexus_port = 4421;
+  runtime::ReactorGroupOptions reactors;
+  nvmf::target::Options target;
+  bool ana_enabled = false;  // NEXUS_NVMF_ANA_ENABLE=1
+  log::Options log;
+  std::vector<std::string> ignored;  // options that were given and mean nothing here, with the reason, for the log
+};
+
+using Environment = std::function<std::optional<std::string>(const char* name)>;
+
+struct ParsedOptions {
+  EngineOptions options;
+  std::optional<std::string> print_and_exit;  // --help, --version
+};
+
+// Pure but for the environment, which is a parameter. Errors: INVALID_ARGUMENT, naming option or variable, value and
+// what is accepted.
+Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Environment& environment);
+
+// "110s", "5ms", "250us", "1m 30s" (as in the original's humantime).
+Result<Duration> parse_duration(const std::string& text);
+
+}  // namespace cairn::engine
