@@ -34,9 +34,10 @@ class UnaryCall {
   // outlive it.
   static grpc::ServerUnaryReactor* start(grpc::CallbackServerContext* context, runtime::Reactor& reactor,
                                          const char* name, Body body) {
-    auto* call = new UnaryCall(context->DefaultReactor(), reactor, name, std::move(body));
-    reactor.post(call->message_);
-    return call->answer_;
+    grpc::ServerUnaryReactor* answer = context->DefaultReactor();
+    auto* call = new UnaryCall(answer, reactor, name, std::move(body));
+    reactor.post(call->message_);  // from here on the call may be answered and gone
+    return answer;
   }
 
  private:

@@ -168,7 +168,7 @@ class Guest:
         mac = f"52:54:00:ca:12:{self.number:02x}"  # fixed: a stale ARP entry costs the first connection seconds
         return [
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-            "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max",
+            "-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "max",
             "-smp", str(self._cpus), "-m", f"{self._memory_mib}M",
             "-kernel", self._image.vmlinux, "-initrd", self._image.initramfs,
             "-append", f"{KERNEL_COMMAND_LINE} cairn.guest={self.number}",

@@ -99,16 +99,9 @@ uint32_t feature_data_size(const nvme::SetFeatures& command) {
   return static_cast<FeatureId>(command.fid) == FeatureId::kHostBehaviorSupport ? sizeof(nvme::HostBehavior) : 0;
 }
 
-// What there is depends on the devices, too.
 const FeatureDescription* Controller::available_feature(uint8_t fid) const {
   const FeatureDescription* feature = find_feature(fid);
-  if (feature == nullptr || (is_discovery() && !feature->on_discovery)) return nullptr;
-  if (feature->id == FeatureId::kVolatileWriteCache) {
-    const auto& namespaces = subsystem_->namespaces();
-    const bool cache = std::ranges::any_of(namespaces, [](auto& each) { return each->device().has_volatile_cache(); });
-    if (!namespaces.empty() && !cache) return nullptr;
-  }
-  return feature;
+  return feature == nullptr || (is_discovery() && !feature->on_discovery) ? nullptr : feature;
 }
 
 // ---- Get Features ----

@@ -137,8 +137,8 @@ nvme::IdentifyController identify_controller(Controller& controller) {
   id.nn = Subsystem::kMaxNamespaces;
   id.oncs = optional_commands(subsystem);
   if (supports(subsystem, block::IoType::kCompareAndWrite)) id.fuses = IdentifyController::kFusesCompareAndWrite;
-  const bool cache = any_device(subsystem, [](block::Device& device) { return device.has_volatile_cache(); });
-  id.vwc = IdentifyController::kVwcFlushBroadcastUnsupported | (cache ? IdentifyController::kVwcPresent : uint8_t{0});
+  // Present whatever the device: the original says so, and hosts then flush; a device without a cache answers at once.
+  id.vwc = IdentifyController::kVwcFlushBroadcastUnsupported | IdentifyController::kVwcPresent;
   if ((id.oncs & IdentifyController::kOncsCopy) != 0) id.ocfs = 1u << 0;  // source range format 0h
   if (subsystem.options().ana_reporting) fill_ana(id);
   return id;

@@ -61,7 +61,7 @@ TEST_F(TargetTest, IdentifyControllerTellsOptionsAndSubsystem) {
     EXPECT_EQ(id.nn, 1u);
     EXPECT_EQ(id.oncs, 0x013d);  // compare, DSM, write zeroes, save/select, reservations, copy
     EXPECT_EQ(id.fuses, 1);
-    EXPECT_EQ(id.vwc, 0x04);  // no cache in a malloc device
+    EXPECT_EQ(id.vwc, 0x05);  // present, also for a device without a cache; flush to all namespaces unsupported
     EXPECT_EQ(id.ocfs, 1);
     EXPECT_EQ(id.sgls, 1u | 1u << 18 | 1u << 20 | 1u << 21);
     EXPECT_EQ(nvme::get_c_string(id.subnqn), kDiskNqn);
