@@ -133,6 +133,7 @@ void ReactorGroup::run_member(size_t index, std::promise<Result<>>& started) {
   started.set_value({});
   reactor.run_until([this, &member, &reactor] {
     if (draining_.load(std::memory_order_relaxed)) {
+      reactor.cancel_all_tasks();  // also those that other reactors' clean-up has started since
       const bool quiet = reactor.num_tasks() == 0 && !reactor.has_ready_work();
       const std::lock_guard lock(mutex_);
       if (std::exchange(member.quiet, quiet) != quiet) quiet_changed_.notify_all();
@@ -161,8 +162,8 @@ void ReactorGroup::stop() {
 
 void ReactorGroup::wait_until_quiet() {
   for (bool done = false; !done;) {
-    // A message that was on its way meanwhile has started its tasks when ours has run: they are to be cancelled, too.
-    run_on_all([](Reactor& reactor) { reactor.cancel_all_tasks(); });
+    // Wakes them all. A message that was on its way before ours has run when ours has.
+    run_on_all([](Reactor&) {});
     std::unique_lock lock(mutex_);
     quiet_changed_.wait(lock, [this] { return all_quiet(); });
     lock.unlock();
