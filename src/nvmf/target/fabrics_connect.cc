@@ -26,6 +26,8 @@ namespace {
 
 std::optional<std::string> name_in(const char (&field)[nvme::kNqnFieldSize]) {
   const auto name = nvme::nqn_from_field(field);
+  // Hosts without a name exist (load generators); only a subsystem that takes any host lets them in.
+  if (!name && name.error() == nvme::NqnError::kEmpty) return std::string();
   // Names go to logs and lists: control characters are no part of one.
   constexpr auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
   if (!name || std::ranges::any_of(*name, is_control)) return std::nullopt;
@@ -83,8 +85,8 @@ runtime::Task<> QueuePair::execute_connect(Request& request) {
       connection_.set_queue_depth(queue_depth_);
     }
   } else {
-    log::info("nvmf: Connect from {} (queue {}) refused: {}", connection_.peer_address().to_string(), command.qid,
-              nvme::status_name(outcome.status, true));
+    log::info("nvmf: Connect from {} (queue {}, {} entries) refused: {} ({:#x})", connection_.peer_address().to_string(),
+              command.qid, command.sqsize + 1, nvme::status_name(outcome.status, true), outcome.dw0);
   }
   finish(request, outcome.status, outcome.dw0);
 }

@@ -15,7 +15,7 @@ struct Options {
   // Entries of an I/O submission queue (CAP.MQES + 1, MAXCMD), 2..1024. Linux asks for 128. Memory: about 1.3 KiB an
   // entry and queue, allocated when a host connects, for the size it asked for.
   uint16_t max_queue_depth = 128;
-  uint16_t max_admin_queue_depth = 32;  // entries, 2..1024
+  uint16_t max_admin_queue_depth = 128;  // entries, 2..1024; the original's 32 refuses hosts that ask for more
   // Queue pairs of a controller, the admin queue included, 2..1024.
   uint16_t max_queue_pairs = 128;
   // Bytes of one command's data, a power of two of at least 4096 (MDTS), at most 1 MiB. Buffers come from the reactor's
