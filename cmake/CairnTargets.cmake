@@ -33,7 +33,8 @@ function(cairn_library layer)
 endfunction()
 
 # cairn_test(<name> SOURCES a_test.cc ... LINK cairn_base ... [LABELS ...] [TIMEOUT seconds])
-# A GoogleTest program that runs as one ctest entry.
+# A GoogleTest program that runs as one ctest entry. With the label `threads` it also runs under the thread sanitizer (make tsan).
+add_custom_target(tsan_tests)
 function(cairn_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINK;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
@@ -43,6 +44,9 @@ function(cairn_test name)
   target_link_libraries(${name} PRIVATE ${ARG_LINK} GTest::gmock GTest::gtest GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+  if("threads" IN_LIST ARG_LABELS)
+    add_dependencies(tsan_tests ${name})
+  endif()
 endfunction()
 
 find_package(GTest REQUIRED)

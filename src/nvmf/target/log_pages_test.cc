@@ -157,7 +157,7 @@ TEST_F(TargetTest, FixedPages) {
                               .as<nvme::FeaturesSupportedAndEffects>();
     EXPECT_EQ(features.fid[0x01], 1u | 1u << 21);
     EXPECT_EQ(features.fid[0x82], 1u | 1u << 20);
-    EXPECT_EQ(features.fid[0x06], 0u);
+    EXPECT_EQ(features.fid[0x06], 1u | 1u << 21);
     EXPECT_EQ(features.fid[0x0e], 0u);
   });
 }
@@ -399,7 +399,7 @@ TEST_F(TargetTest, DiscoveryLogHasWhatTheHostMayUse) {
       EXPECT_EQ(entry.treq, 2);
       EXPECT_EQ(entry.portid, 0);
       EXPECT_EQ(entry.cntlid, 0xffff);
-      EXPECT_EQ(entry.asqsz, 32);
+      EXPECT_EQ(entry.asqsz, 128);
       EXPECT_EQ(nvme::get_c_string(entry.trsvcid), "8420");
       EXPECT_EQ(nvme::get_c_string(entry.subnqn), kDiskNqn);
       EXPECT_EQ(nvme::get_c_string(entry.traddr), "10.0.0.1");
