@@ -80,6 +80,10 @@ runtime::Task<Result<std::unique_ptr<Channel>>> PlainDevice::make_channel() {
 
 class EmulationTest : public testing::Test {
  protected:
+  ~EmulationTest() override {
+    while (reactor_->run_round()) {  // media errors on their way hold the device
+    }
+  }
   void make(uint32_t block_size, uint64_t num_blocks) {
     device_ = std::make_shared<PlainDevice>(block_size, num_blocks);
     channel_ = *run_task(*reactor_, device_->open_channel());
