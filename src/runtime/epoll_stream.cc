@@ -44,7 +44,7 @@ size_t EpollStream::service() {
     ++done;
   }
   if (readable_ && wants_input()) {
-    readable_ = receive_now(backend_.scratch_buffer()) || ended_;
+    readable_ = receive_now(backend_.scratch_buffer()) == Read::kMore || ended_;
     ++done;
   }
   if ((readable_ && wants_input()) || (writable_ && wants_output())) need_attention();

@@ -25,6 +25,7 @@ std::vector<BackendVariant> kernel_backend_variants() {
   UringOptions plain;
   plain.single_issuer = plain.cooperative_task_work = plain.buffer_ring = plain.multishot_accept = false;
   plain.registered_buffers = plain.ring_messages = false;
+  plain.hot_streams = 0;
   UringOptions small;
   small.submission_entries = 4;
   small.completion_entries = 8;
@@ -37,6 +38,7 @@ std::vector<BackendVariant> kernel_backend_variants() {
       uring_variant("uring_without_buffer_ring", {.buffer_ring = false}),
       uring_variant("uring_without_multishot_accept", {.multishot_accept = false}),
       uring_variant("uring_without_registered_buffers", {.registered_buffers = false}),
+      uring_variant("uring_without_hot_streams", {.hot_streams = 0}),
       uring_variant("uring_without_ring_messages", {.ring_messages = false}),
       uring_variant("uring_plain", plain),
       uring_variant("uring_small", small),

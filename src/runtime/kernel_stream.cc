@@ -70,7 +70,7 @@ void KernelStream::all_sent() {
   ::shutdown(socket_.get(), SHUT_WR);
 }
 
-bool KernelStream::receive_now(std::span<std::byte> rest) {
+KernelStream::Read KernelStream::receive_now(std::span<std::byte> rest) {
   const std::span<std::byte> window = this->window();
   iovec pieces[2] = {{window.data(), window.size()}, {rest.data(), rest.size()}};
   msghdr header{};
@@ -79,16 +79,16 @@ bool KernelStream::receive_now(std::span<std::byte> rest) {
   const ssize_t result = ::recvmsg(socket(), &header, MSG_DONTWAIT);
   if (result < 0) {
     if (errno != EAGAIN && errno != EINTR) failed(errno, "receive from");
-    return errno == EINTR;
+    return errno == EINTR ? Read::kMore : Read::kNothing;
   }
   if (result == 0) {
     end_of_input();
-    return false;
+    return Read::kNothing;
   }
   const auto size = static_cast<size_t>(result);
   if (!window.empty()) window_filled(std::min(size, window.size()));
   if (size > window.size()) received(rest.first(size - window.size()));
-  return size == window.size() + rest.size();
+  return size == window.size() + rest.size() ? Read::kMore : Read::kDrained;
 }
 
 void KernelStream::end_of_input() {

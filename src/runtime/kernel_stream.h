@@ -67,8 +67,9 @@ class KernelStream : public Stream, public ListLink<> {
     if (state_ == State::kOpen) handler_->on_window_filled(size);
   }
   void sent(size_t bytes);
-  // Reads what is there, without waiting, into the window and then `rest`. Returns whether more may be there.
-  bool receive_now(std::span<std::byte> rest);
+  // Reads what is there, without waiting, into the window and then `rest`.
+  enum class Read : uint8_t { kNothing, kDrained, kMore };  // kMore: perhaps
+  Read receive_now(std::span<std::byte> rest);
   void end_of_input();
   void failed(int error, const char* action);
 

@@ -75,6 +75,7 @@ UringBackend::UringBackend(const UringOptions& options, std::unique_ptr<UringRin
     : ring_(std::move(ring)),
       scratch_(*ring_),
       pool_(std::move(pool)),
+      max_hot_streams_(options.hot_streams),
       register_buffers_(options.registered_buffers),
       // Came with the same kernel release as IORING_OP_SOCKET.
       multishot_accept_(options.multishot_accept && ring_->supports(IORING_OP_SOCKET)) {
@@ -82,7 +83,7 @@ UringBackend::UringBackend(const UringOptions& options, std::unique_ptr<UringRin
     auto buffers = UringReceiveBuffers::create(*ring_, options.receive_buffers, options.receive_buffer_bytes);
     if (buffers) receive_buffers_ = std::move(*buffers);
   }
-  if (receive_buffers_ == nullptr) scratch_buffer_.resize(kScratchBufferBytes);
+  scratch_buffer_.resize(kScratchBufferBytes);
   wake_op_.backend = this;
   wake_op_.complete = [](UringOp& op, int, unsigned flags) {
     UringBackend& self = *static_cast<WakeOp&>(op).backend;
@@ -116,12 +117,13 @@ size_t UringBackend::poll(TimePoint wake_at) {
   if (!wake_watched_) watch_wake_event();
   if (wake_at > TimePoint::min() && done == 0 && attention_.empty() && finished_files_.empty() &&
       !ring_->has_completions()) {
+    cool_down();
     const Duration timeout = wake_at == kNever ? Duration(-1) : std::max(wake_at - now(), Duration(0));
     ring_->submit_and_wait(timeout);
     return 0;
   }
   ring_->submit_and_collect();
-  return done + ring_->reap([](uint64_t user_data, int result, unsigned flags) {
+  done += ring_->reap([](uint64_t user_data, int result, unsigned flags) {
     if (user_data == 0) return;  // the answer to a cancellation
     if ((user_data & UringFile::kTag) != 0) {
       UringFile::on_completion(*reinterpret_cast<FileOp*>(user_data & ~UringFile::kTag), result);
@@ -130,6 +132,28 @@ size_t UringBackend::poll(TimePoint wake_at) {
       op.complete(op, result, flags);
     }
   });
+  return done + receive_hot();
+}
+
+bool UringBackend::add_hot(UringStream& stream) {
+  if (hot_streams_.size() >= max_hot_streams_) return false;
+  hot_streams_.push_back(stream);
+  return true;
+}
+
+size_t UringBackend::receive_hot() {
+  size_t count = 0;
+  // No stream is destroyed by receiving, but one may leave the list, or close another.
+  for (UringStream* stream = hot_streams_.first(); stream != nullptr;) {
+    UringStream& present = *stream;
+    stream = hot_streams_.next(present);
+    count += present.receive_hot();
+  }
+  return count;
+}
+
+void UringBackend::cool_down() {
+  while (UringStream* stream = hot_streams_.first()) stream->cool_down();
 }
 
 size_t UringBackend::complete_files() {

@@ -21,6 +21,8 @@
 namespace cairn::runtime {
 
 class UringAcceptor;
+class UringStream;
+struct HotTag;
 
 class UringBackend final : public Backend {
  public:
@@ -50,7 +52,9 @@ class UringBackend final : public Backend {
   UringReceiveBuffers* receive_buffers() {
     return receive_buffers_.get();
   }  // nullptr: receives poll first, see UringStream
-  std::span<std::byte> scratch_buffer() { return scratch_buffer_; }  // for such receives
+  std::span<std::byte> scratch_buffer() { return scratch_buffer_; }  // for receives outside of the ring
+  // Makes a stream hot (see UringStream) if there are not too many.
+  bool add_hot(UringStream& stream);
   bool multishot_accept() const { return multishot_accept_; }
   // The index of the registered buffer that holds all of [data, data+size), or -1.
   int registered_buffer(const void* data, size_t size) const;
@@ -67,6 +71,8 @@ class UringBackend final : public Backend {
   void watch_wake_event();
   size_t service_streams();
   size_t complete_files();
+  size_t receive_hot();
+  void cool_down();
 
   struct WakeOp : UringOp {
     UringBackend* backend = nullptr;
@@ -78,6 +84,8 @@ class UringBackend final : public Backend {
   std::unique_ptr<UringReceiveBuffers> receive_buffers_;
   std::vector<std::byte> scratch_buffer_;
   IntrusiveList<KernelStream> attention_;
+  IntrusiveList<UringStream, HotTag> hot_streams_;
+  unsigned max_hot_streams_;
   IntrusiveList<FileOp> finished_files_;
   std::vector<std::unique_ptr<UringAcceptor>> acceptors_;
   std::span<std::byte> registered_region_;

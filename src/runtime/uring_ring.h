@@ -27,6 +27,7 @@ struct UringOptions {
   bool registered_buffers = true;     // I/O memory pinned once; RLIMIT_MEMLOCK may forbid it
   bool ring_messages =
       true;  // reactors wake each other through their rings (6.7 and newer, older ones have it with restrictions)
+  unsigned hot_streams = 4;  // streams that are asked directly for a while after they received, 0: none
   unsigned receive_buffers = 64;
   size_t receive_buffer_bytes = size_t{64} << 10;
 };

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "runtime/reactor.h"
+
 namespace cairn::runtime {
 
 namespace {
@@ -13,6 +15,8 @@ namespace {
 // Below this size a window is not worth a receive of its own: the bytes are copied out of a shared buffer that brings
 // what follows as well.
 constexpr size_t kSmallestWindow = size_t{8} << 10;
+// How long a stream without input stays hot: a round trip to a peer that answers at once.
+constexpr Duration kHotFor = std::chrono::microseconds(50);
 
 }  // namespace
 
@@ -27,6 +31,7 @@ UringStream::UringStream(UringBackend& backend, IntrusiveList<KernelStream>& att
 
 size_t UringStream::service() {
   if (state() == State::kClosing) {
+    ListLink<HotTag>::unlink();
     if (receive_.in_kernel || send_.in_kernel) {
       cancel(receive_);
       cancel(send_);
@@ -35,9 +40,31 @@ size_t UringStream::service() {
     finish();
     return 1;
   }
-  if (!send_.in_kernel && wants_output()) start_send();
-  if (!receive_.in_kernel && wants_input()) start_receive();
+  const size_t count = !send_.in_kernel && wants_output() ? start_send() : 0;
+  if (!receive_.in_kernel && !is_hot() && wants_input()) start_receive();
+  return count;
+}
+
+size_t UringStream::receive_hot() {
+  if (!wants_input()) {
+    ListLink<HotTag>::unlink();
+    return 0;
+  }
+  const TimePoint now = Reactor::current().round_time();
+  const Read read = receive_now(backend_.scratch_buffer());
+  if (read != Read::kNothing) {
+    last_input_ = now;
+    return 1;
+  }
+  more_is_there_ = false;
+  // A large window is better filled by the kernel than piece by piece.
+  if (now - last_input_ > kHotFor || !window().empty()) cool_down();
   return 0;
+}
+
+void UringStream::cool_down() {
+  ListLink<HotTag>::unlink();
+  if (wants_input()) start_receive();
 }
 
 void UringStream::cancel(Op& op) {
@@ -73,8 +100,8 @@ void UringStream::receive_done(int result, unsigned flags) {
   if (receive_kind_ == ReceiveKind::kReadable) {
     if (result < 0) {
       failed(-result, "receive from");
-    } else if (wants_input()) {
-      receive_now(backend_.scratch_buffer());
+    } else if (wants_input() && receive_now(backend_.scratch_buffer()) != Read::kNothing) {
+      heat_up();
     }
     return;
   }
@@ -86,6 +113,7 @@ void UringStream::receive_done(int result, unsigned flags) {
     window_filled(static_cast<size_t>(result));
   } else if (result > 0) {
     received(backend_.receive_buffers()->buffer(buffer).first(static_cast<size_t>(result)));
+    heat_up();
   } else if (result == 0) {
     end_of_input();
   } else if (result == -ENOBUFS) {
@@ -97,16 +125,41 @@ void UringStream::receive_done(int result, unsigned flags) {
   if (has_buffer) backend_.receive_buffers()->recycle(buffer);
 }
 
-void UringStream::start_send() {
+void UringStream::heat_up() {
+  if (!is_hot() && backend_.add_hot(*this)) last_input_ = Reactor::current().round_time();
+}
+
+size_t UringStream::start_send() {
   UringScratch& scratch = backend_.scratch();
-  const SendQueue::Batch batch = output().gather(scratch.iovecs());
+  SendQueue::Batch batch = output().gather(scratch.iovecs());
   if (batch.bytes == 0) {
     sent(0);  // operations without a byte
-    return;
+    return 1;
+  }
+  const bool direct = is_hot();
+  if (direct) {
+    if (send_directly(scratch.iovecs().first(batch.pieces), batch.bytes)) return 1;
+    if (!wants_output()) return 1;
+    batch = output().gather(scratch.iovecs());
   }
   msghdr* header = scratch.header(scratch.use(batch.pieces), batch.pieces);
   io_uring_prep_sendmsg(&backend_.ring().next_sqe(&send_), socket(), header, MSG_NOSIGNAL | MSG_WAITALL);
   send_.in_kernel = true;
+  return direct ? 1 : 0;
+}
+
+bool UringStream::send_directly(std::span<iovec> pieces, size_t size) {
+  msghdr header{};
+  header.msg_iov = pieces.data();
+  header.msg_iovlen = pieces.size();
+  const ssize_t result = ::sendmsg(socket(), &header, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (result > 0) {
+    sent(static_cast<size_t>(result));
+    if (wants_output()) need_attention();
+  } else if (result < 0 && errno != EAGAIN && errno != EINTR) {
+    failed(errno, "send to");
+  }
+  return result == static_cast<ssize_t>(size);
 }
 
 void UringStream::send_done(int result) {

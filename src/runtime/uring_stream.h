@@ -10,11 +10,18 @@
 
 namespace cairn::runtime {
 
-class UringStream final : public KernelStream {
+struct HotTag;
+
+class UringStream final : public KernelStream, public ListLink<HotTag> {
  public:
   UringStream(UringBackend& backend, IntrusiveList<KernelStream>& attention, FileDescriptor socket);
 
   size_t service() override;
+
+  // For the back-end, on hot streams: reads what is there. Returns how many callbacks ran.
+  size_t receive_hot();
+  // No longer hot: the ring receives.
+  void cool_down();
 
  private:
   struct Op : UringOp {
@@ -25,7 +32,12 @@ class UringStream final : public KernelStream {
   enum class ReceiveKind : uint8_t { kBuffer, kWindow, kReadable };
 
   void start_receive();
-  void start_send();
+  void heat_up();
+  bool is_hot() const { return ListLink<HotTag>::is_linked(); }
+  // Returns how many callbacks ran, at least whether some did.
+  size_t start_send();
+  // Returns whether all of it was sent.
+  bool send_directly(std::span<iovec> pieces, size_t size);
   void receive_done(int result, unsigned flags);
   void send_done(int result);
   void cancel(Op& op);
@@ -34,6 +46,7 @@ class UringStream final : public KernelStream {
   Op receive_;
   Op send_;
   ReceiveKind receive_kind_ = ReceiveKind::kBuffer;
+  TimePoint last_input_{};
   bool more_is_there_ = true;  // whether the socket probably holds unread input
 };
 
