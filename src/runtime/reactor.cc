@@ -161,9 +161,9 @@ bool Reactor::has_ready_work() const { return !ready_.empty() || !messages_.empt
 
 void Reactor::wait_for_work() {
   if (has_ready_work()) return;
-  const TimePoint now = backend_->now();
-  if (idle_since_ == TimePoint{}) idle_since_ = now;
-  if (options_.spin_budget == kSpinForever || now - idle_since_ < adaptive_budget_) return;
+  // The time of the round that found nothing: the clock is read once a round.
+  if (idle_since_ == TimePoint{}) idle_since_ = round_time_;
+  if (options_.spin_budget == kSpinForever || round_time_ - idle_since_ < adaptive_budget_) return;
 
   Scope scope(*this);
   sleeping_.store(true, std::memory_order_seq_cst);

@@ -2,7 +2,6 @@
 #include "runtime/reactor.h"
 
 #include <gmock/gmock.h>
-
 #include <sys/socket.h>
 
 #include <atomic>
