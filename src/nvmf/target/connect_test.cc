@@ -67,6 +67,7 @@ TEST_F(TargetTest, AdminConnectIsRefusedFieldByField) {
       const Answer answer = co_await admin.run_as_is(command, bytes_from(data));
       EXPECT_EQ(answer.status, bad.status) << bad.what << ": " << answer.status.to_string();
       EXPECT_EQ(answer.dw0, bad.dw0) << bad.what;
+      print_refusal("Connect, admin queue: " + bad.what, answer, true);
     }
     EXPECT_TRUE(subsystem().controllers().empty());
     // The connection is as good as before.
@@ -116,6 +117,7 @@ TEST_F(TargetTest, IoConnectIsRefusedFieldByField) {
       const Answer answer = co_await io.run_as_is(command, bytes_from(data));
       EXPECT_EQ(answer.status, bad.status) << bad.what << ": " << answer.status.to_string();
       EXPECT_EQ(answer.dw0, bad.dw0) << bad.what;
+      print_refusal("Connect, I/O queue: " + bad.what, answer, true);
     }
     const Answer good = co_await io.connect(kDiskNqn, {}, wanted);
     expect_success(good);
@@ -128,6 +130,31 @@ TEST_F(TargetTest, IoConnectIsRefusedFieldByField) {
     auto closing = io.close();
     primary().spawn("close", std::move(closing));
     expect_success(co_await twin.connect(kDiskNqn, {}, wanted));
+  });
+}
+
+TEST_F(TargetTest, ASecondConnectDoesNotDisturbTheFirst) {
+  run([&]() -> Task<> {
+    TestQueue& admin = queue(second());
+    const auto data = bytes_from(TestQueue::connect_data(kDiskNqn, {}, nvme::kDynamicControllerId));
+    const Sqe connect = with_data(encoded(nvme::Connect{.sqsize = 31}), 1024);
+    TestCommand* const first = co_await admin.submit(connect, data, true);  // its data is awaited
+    EXPECT_EQ((co_await admin.run_as_is(connect, data)).status, sequence_error());
+    const Answer early = co_await admin.property_get(Property::kCap);
+    EXPECT_EQ(early.status, sequence_error());
+    co_await admin.deliver(first);
+    const Answer other = co_await admin.run_as_is(connect, data);
+    EXPECT_EQ(other.status, sequence_error());
+    expect_success(co_await admin.answer(first));
+    expect_success(co_await admin.property_get(Property::kCap));
+    EXPECT_EQ(subsystem().controllers().size(), 1u);
+
+    // A connection that ends while its Connect is being worked on leaves nothing behind.
+    TestQueue& hasty = queue(second());
+    TestCommand* const last = co_await hasty.submit(connect, data);
+    co_await hasty.close();
+    EXPECT_TRUE(last->completed);
+    EXPECT_EQ(subsystem().controllers().size(), 1u);
   });
 }
 

@@ -72,6 +72,7 @@ void QueuePair::begin_fabrics(Request& request) {
   const nvme::FabricsType type = nvme::fabrics_type(command);
   if (type == nvme::FabricsType::kConnect && state_ == QueuePairState::kNew) {
     state_ = QueuePairState::kConnecting;
+    connecting_ = &request;
     prepare(request, DataDirection::kHostToController, sizeof(nvme::ConnectData));
     return;
   }
@@ -150,15 +151,16 @@ Status QueuePair::final_status(Status status) const {
 }
 
 void QueuePair::finish(Request& request, Status status, uint32_t dw0, uint32_t dw1) {
-  const bool was_connect = request.command.is_fabrics() && state_ == QueuePairState::kConnecting &&
-                           nvme::fabrics_type(request.command) == nvme::FabricsType::kConnect;
   leave_fused(request);
   if (!status.is_success()) {
     status = final_status(status);
     request.transfer_length = 0;
     const bool closing = status.is(GenericStatus::kAbortedSqDeletion);
     if (controller_ != nullptr && !closing) controller_->error_log().add(qid_, request.command, status);
-    if (was_connect) state_ = QueuePairState::kNew;
+  }
+  if (&request == connecting_) {
+    connecting_ = nullptr;
+    if (state_ == QueuePairState::kConnecting) state_ = QueuePairState::kNew;  // it was refused
   }
   request.completion.dw0 = dw0;
   request.completion.dw1 = dw1;
@@ -186,14 +188,13 @@ bool QueuePair::abort(uint16_t cid) {
 // ---- Closing ----
 
 runtime::Task<> QueuePair::close() {
-  const bool connecting = state_ == QueuePairState::kConnecting;
   state_ = QueuePairState::kClosing;
   // What was in the transport's hands has ended: a first half that is left has its data and waits for the second.
   if (Request* first = std::exchange(fused_first_, nullptr)) {
     abort_fused(*first, Status::generic(GenericStatus::kAbortedSqDeletion));
   }
   // A Connect may still bind this queue pair.
-  if (connecting && outstanding_ > 0) co_await drained_.wait_uninterrupted();
+  if (connecting_ != nullptr) co_await drained_.wait_uninterrupted();
   if (controller_ != nullptr) {
     Controller* controller = controller_.get();
     const uint16_t qid = qid_;

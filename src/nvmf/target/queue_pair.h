@@ -113,7 +113,8 @@ class QueuePair {
   QueuePairState state_ = QueuePairState::kNew;
   uint16_t qid_ = 0;
   uint16_t queue_depth_ = 0;
-  uint32_t outstanding_ = 0;  // requests between begin() and finish()
+  uint32_t outstanding_ = 0;       // requests between begin() and finish()
+  Request* connecting_ = nullptr;  // the Connect that is being worked on
   runtime::Event drained_;
   std::shared_ptr<Controller> controller_;
   nvme::Status (*rewrite_status_)(nvme::Status status) = nullptr;  // the subsystem's

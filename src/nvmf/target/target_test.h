@@ -2,6 +2,7 @@
 // in a simulated machine of two reactors.
 #pragma once
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -105,6 +106,13 @@ class TestQueue {
       TestCommand& received = connection_->receive(command, data);
       if (received.state == RequestState::kPrepared && !hold) connection_->deliver(received);
       co_return &received;
+    });
+  }
+  // The data of a held command comes.
+  Task<> deliver(TestCommand* command) {
+    return runtime::call_on(connection_->reactor(), [=, this]() -> Task<> {
+      connection_->deliver(*command);
+      co_return;
     });
   }
   Task<Answer> answer(TestCommand* command) {
@@ -312,6 +320,18 @@ class TargetTest : public testing::Test {
 
 inline void expect_success(const Answer& answer, std::source_location where = std::source_location::current()) {
   EXPECT_TRUE(answer.status.is_success()) << answer.status.to_string() << ", line " << where.line();
+}
+
+// A row of "Bad input: admin and fabrics commands" in docs/testing.md.
+inline void print_refusal(const std::string& what, const Answer& answer, bool fabrics = false) {
+  std::string text(nvme::status_name(answer.status, fabrics));
+  text += fmt::format(" ({:x}/{:02x}h)", static_cast<unsigned>(answer.status.type()), answer.status.code());
+  if (answer.status.do_not_retry()) text += ", do not retry";
+  if (fabrics && answer.status.is(nvme::FabricsStatus::kInvalidParameters)) {
+    const auto refusal = nvme::ConnectRefusal::decode(answer.dw0);
+    text += fmt::format(", byte {} of the {}", refusal.offset, refusal.in_data ? "data" : "command");
+  }
+  fmt::print("| {} | {} |\n", what, text);
 }
 
 // What a refusal has to look like.
