@@ -142,8 +142,6 @@ std::vector<Row> rows(const Options& options) {
       {"Set Features 04h, THSEL 2", sqe(SetFeatures{.fid = fid(kTemperatureThreshold), .cdw11 = 2u << 20}),
        invalid_field()},
       {"Set Features 05h with DULBE", sqe(SetFeatures{.fid = fid(kErrorRecovery), .cdw11 = 1u << 16}), invalid_field()},
-      {"Set Features 06h on a device without a cache", sqe(SetFeatures{.fid = fid(kVolatileWriteCache)}),
-       invalid_field()},
       {"Set Features 07h, FFFFh queues", sqe(SetFeatures{.fid = fid(kNumberOfQueues), .cdw11 = 0xffff}),
        invalid_field()},
       {"Set Features 08h", sqe(SetFeatures{.fid = fid(kInterruptCoalescing)}),

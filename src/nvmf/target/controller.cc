@@ -96,6 +96,8 @@ runtime::Task<Status> Controller::execute_admin(Request& request) {
     const bool get = nvme::fabrics_type(command) == nvme::FabricsType::kPropertyGet;
     co_return get ? property_get(request) : property_set(request);
   }
+  // What was on its way when the controller ended: an event request would wait for ever.
+  if (terminating_) co_return Status::generic(GenericStatus::kAbortedSqDeletion);
   if (!ready()) co_return Status::generic(GenericStatus::kCommandSequenceError, Dnr::kYes);
   switch (command.admin_opcode()) {
     case nvme::AdminOpcode::kGetLogPage:

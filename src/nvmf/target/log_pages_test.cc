@@ -274,6 +274,17 @@ TEST_F(TargetTest, AsyncEventRequestsAreLimitedAndCanBeAborted) {
   });
 }
 
+TEST_F(TargetTest, AnEventRequestThatMeetsTheEndOfItsControllerIsAnswered) {
+  run([&]() -> Task<> {
+    TestQueue& admin = queue(second());
+    co_await admin.start(kDiskNqn);
+    TestCommand* const late = co_await admin.submit(event_request());
+    subsystem().set_allowed_hosts(false, {});  // the request is on its way to the primary reactor
+    EXPECT_EQ((co_await admin.answer(late)).status, Status::generic(GenericStatus::kAbortedSqDeletion));
+    co_await admin.closed();
+  });
+}
+
 TEST_F(TargetTest, AbortEndsWhatWaitsForItsData) {
   run([&]() -> Task<> {
     TestQueue& admin = queue();

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/abandonment.h"
 #include "nvmf/target/queue_pair.h"
 #include "nvmf/target/transport.h"
 #include "runtime/reactor.h"
@@ -34,7 +35,7 @@ class TestConnection final : public Connection {
 
   explicit TestConnection(Target& target, runtime::SocketAddress local = *runtime::SocketAddress::ip("10.0.0.1", 8420))
       : reactor_(runtime::Reactor::current()), queue_pair_(target, *this), local_(std::move(local)) {}
-  ~TestConnection() { CAIRN_CHECK(closed_.is_set()); }
+  ~TestConnection() { CAIRN_CHECK(closed_.is_set() || abandoning()); }
 
   runtime::Reactor& reactor() { return reactor_; }
   QueuePair& queue_pair() { return queue_pair_; }
