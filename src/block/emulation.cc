@@ -8,6 +8,7 @@
 #include "block/channel.h"
 #include "block/data_pieces.h"
 #include "block/device.h"
+#include "block/page_memory.h"
 #include "runtime/buffer_pool.h"
 #include "runtime/reactor.h"
 
@@ -33,12 +34,7 @@ constexpr size_t kZeroPieces = 8;
 class Emulation::Job : public ListLink<> {
  public:
   explicit Job(Emulation& owner)
-      : owner_(owner),
-        channel_(owner.channel_),
-        pool_(channel_.reactor().buffers()),
-        waiter_(*this),
-        step_(*this),
-        turn_([this] {
+      : owner_(owner), channel_(owner.channel_), pool_(channel_.reactor().buffers()), step_(*this), turn_([this] {
           has_turn_ = true;
           stage_ = Stage::kBuffer;
           run();
@@ -52,12 +48,6 @@ class Emulation::Job : public ListLink<> {
  private:
   enum class Stage : uint8_t { kBegin, kBuffer, kChunk, kCompareChunk, kWriteChunk, kChunkDone };
 
-  struct BufferWaiter : BufferPool::Waiter {
-    explicit BufferWaiter(Job& owner) : job(owner) {
-      ready = [](BufferPool::Waiter& waiter) { static_cast<BufferWaiter&>(waiter).job.run(); };
-    }
-    Job& job;
-  };
   struct Step : Io {
     explicit Step(Job& owner) : job(owner) {
       complete = [](Io& io) { static_cast<Step&>(io).job.on_step_complete(); };
@@ -109,7 +99,8 @@ class Emulation::Job : public ListLink<> {
         }
         return kContinue;
       case Stage::kBuffer:
-        return get_buffer();
+        get_buffer();
+        return kContinue;
       case Stage::kChunk:
         return start_chunk();
       case Stage::kCompareChunk:
@@ -136,19 +127,16 @@ class Emulation::Job : public ListLink<> {
     return std::nullopt;
   }
 
-  std::optional<Progress> get_buffer() {
-    if (parent_->type != IoType::kWriteZeroes) {
-      const size_t size = std::min<uint64_t>(BufferPool::kMaxBufferSize, parent_->num_blocks * block_size());
-      buffer_ = pool_.allocate(size);
-      if (buffer_ == nullptr) {
-        waiter_.size = size;
-        pool_.wait(waiter_);
-        return std::nullopt;
-      }
-      buffer_blocks_ = size / block_size();
-    }
+  void get_buffer() {
     stage_ = Stage::kChunk;
-    return kContinue;
+    if (parent_->type == IoType::kWriteZeroes) return;
+    const size_t size = std::min<uint64_t>(BufferPool::kMaxBufferSize, parent_->num_blocks * block_size());
+    buffer_ = pool_.allocate(size);
+    if (buffer_ == nullptr) {
+      own_memory_ = allocate_pages(size);
+      buffer_ = own_memory_.get();
+    }
+    buffer_blocks_ = size / block_size();
   }
 
   std::optional<Progress> start_chunk() {
@@ -179,8 +167,7 @@ class Emulation::Job : public ListLink<> {
 
   std::optional<Progress> end_of_compare() {
     if (parent_->type == IoType::kCompare) return end(nvme::Status::success());
-    // The write may need a buffer itself: give ours back first, so that nobody holds one while waiting for another.
-    release_buffer();
+    release_buffer();  // the write may make use of it
     step_.type = IoType::kWrite;
     step_.fua = parent_->fua;
     step_.lba = parent_->lba;
@@ -241,7 +228,12 @@ class Emulation::Job : public ListLink<> {
   }
 
   void release_buffer() {
-    if (std::byte* buffer = std::exchange(buffer_, nullptr)) pool_.release(buffer);
+    std::byte* const buffer = std::exchange(buffer_, nullptr);
+    if (own_memory_ != nullptr) {
+      own_memory_.reset();
+    } else if (buffer != nullptr) {
+      pool_.release(buffer);
+    }
   }
 
   uint32_t block_size() const { return channel_.device_->block_size(); }
@@ -249,12 +241,12 @@ class Emulation::Job : public ListLink<> {
   Emulation& owner_;
   Channel& channel_;
   BufferPool& pool_;
-  BufferWaiter waiter_;
   Step step_;
   TurnQueue::Waiter turn_;
   std::array<iovec, kZeroPieces> pieces_{};
   Io* parent_ = nullptr;
   std::byte* buffer_ = nullptr;
+  PageMemory own_memory_;  // which buffer_ points to, when the pool had none
   uint64_t buffer_blocks_ = 0;
   uint64_t chunk_blocks_ = 0;
   uint64_t done_blocks_ = 0;

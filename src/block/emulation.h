@@ -2,8 +2,9 @@
 // writes.
 //
 // One per channel, made when first needed. At most kMaxJobs I/Os are worked on at a time, each with at most one buffer
-// of the reactor's pool; the rest waits in order of arrival, as does who finds the pool empty. A compare-and-write is
-// alone among those of its device on all reactors (TurnQueue); plain writes are not held back by it.
+// of the reactor's pool, or of its own when the pool is used up (page_memory.h); the rest waits in order of arrival. A
+// compare-and-write is alone among those of its device on all reactors (TurnQueue); plain writes are not held back by
+// it.
 #pragma once
 
 #include <array>

@@ -108,6 +108,16 @@ class EmulationTest : public testing::Test {
   std::unique_ptr<Channel> channel_;
 };
 
+// As in a target whose commands have all buffers: each waits for its I/O, none for a buffer.
+TEST_F(EmulationTest, NeedsNoBufferOfThePool) {
+  make(512, 4096);
+  std::vector<std::byte*> held;
+  while (std::byte* buffer = reactor_->buffers().allocate(128 << 10)) held.push_back(buffer);
+  EXPECT_EQ(held.size(), 2u);
+  ModelRunner(*channel_, [this](const auto& done) { run_until(done); }, {.num_operations = 200}).run();
+  for (std::byte* buffer : held) reactor_->buffers().release(buffer);
+}
+
 TEST_F(EmulationTest, ModelCompletingInline) {
   for (const uint32_t block_size : {512u, 4096u}) {
     make(block_size, (4 << 20) / block_size);

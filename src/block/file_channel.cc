@@ -16,10 +16,6 @@ using runtime::FileOp;
 
 // Lives in the driver area of its Io.
 struct FileChannel::Operation : FileOp {
-  struct BounceWaiter : BufferPool::Waiter {
-    Operation* operation = nullptr;
-  };
-
   Operation(FileChannel& owner, Io& request) : channel(owner), io(request) {}
 
   FileChannel& channel;
@@ -27,7 +23,6 @@ struct FileChannel::Operation : FileOp {
   std::byte* bounce = nullptr;
   uint64_t bounced = 0;  // bytes of the Io that are done
   iovec bounce_piece{};
-  BounceWaiter waiter;
 };
 
 FileChannel::FileChannel(std::shared_ptr<FileDevice> device, std::unique_ptr<runtime::File> file)
@@ -97,27 +92,26 @@ void FileChannel::start_transfer(Io& io) {
 void FileChannel::next_bounce(Operation& operation) {
   Io& io = operation.io;
   const uint64_t total = io.num_blocks * device().block_size();
-  BufferPool& pool = reactor().buffers();
-  if (operation.bounce == nullptr) {
-    const size_t size = std::min<uint64_t>(total, BufferPool::kMaxBufferSize);
-    operation.bounce = pool.allocate(size);
-    if (operation.bounce == nullptr) {
-      operation.waiter.operation = &operation;
-      operation.waiter.size = size;
-      operation.waiter.ready = [](BufferPool::Waiter& waiter) {
-        Operation& waiting = *static_cast<Operation::BounceWaiter&>(waiter).operation;
-        waiting.channel.next_bounce(waiting);
-      };
-      pool.wait(operation.waiter);
-      return;
-    }
-  }
+  if (operation.bounce == nullptr)
+    operation.bounce = take_bounce(std::min<uint64_t>(total, BufferPool::kMaxBufferSize));
   operation.length = std::min<uint64_t>(total - operation.bounced, BufferPool::kMaxBufferSize);
   operation.offset = io.lba * device().block_size() + operation.bounced;
   operation.bounce_piece = {operation.bounce, operation.length};
   operation.pieces = {&operation.bounce_piece, 1};
   if (io.type == IoType::kWrite) copy_from_pieces(operation.bounce, io.data, operation.bounced, operation.length);
   file_->submit(operation);
+}
+
+std::byte* FileChannel::take_bounce(size_t size) {
+  if (std::byte* bounce = reactor().buffers().allocate(size)) return bounce;
+  PageMemory own = allocate_pages(size);
+  std::byte* const bounce = own.get();
+  own_bounces_.emplace(bounce, std::move(own));
+  return bounce;
+}
+
+void FileChannel::give_back_bounce(std::byte* bounce) {
+  if (own_bounces_.erase(bounce) == 0) reactor().buffers().release(bounce);
 }
 
 void FileChannel::on_transfer(Operation& operation, int64_t result) {
@@ -178,7 +172,7 @@ void FileChannel::end(Operation& operation, nvme::Status status) {
   Io& io = operation.io;
   std::byte* bounce = operation.bounce;
   DriverArea::destroy<Operation>(io);
-  if (bounce != nullptr) reactor().buffers().release(bounce);
+  if (bounce != nullptr) give_back_bounce(bounce);
   if (status.is_success() && io.fua && io.type != IoType::kRead) {
     request_flush(io);
   } else {

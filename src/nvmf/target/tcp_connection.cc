@@ -151,6 +151,11 @@ void TcpConnection::prepare_data(TcpRequest& request) {
     request.phase = TcpPhase::kHostData;
     return;
   }
+  const auto* first_half = static_cast<const TcpRequest*>(request.fused_partner);
+  if (first_half != nullptr && first_half->phase != TcpPhase::kBuffers) {
+    take_buffers_at_once(request);
+    return;
+  }
   if (!reactor_.buffers().has_waiters() && get_buffers(request)) {
     buffers_ready(request);
     return;
@@ -177,6 +182,22 @@ void TcpConnection::buffers_ready(TcpRequest& request) {
     reactor_.buffers().wait_first(request.waiter);
     return;
   }
+  auto* second_half = static_cast<TcpRequest*>(request.fused_partner);
+  go_on_with_buffers(request);
+  if (second_half != nullptr && second_half->phase == TcpPhase::kBuffers) {
+    second_half->waiter.unlink();
+    take_buffers_at_once(*second_half);
+  }
+}
+
+// For the second half of a fused pair whose first half has its buffers. If it waited in line, those before it might
+// wait for just these buffers. The memory beyond the pool's is no more than what first halves have of the pool.
+void TcpConnection::take_buffers_at_once(TcpRequest& request) {
+  if (!get_buffers(request)) attach_overflow(request);
+  go_on_with_buffers(request);
+}
+
+void TcpConnection::go_on_with_buffers(TcpRequest& request) {
   if (request.direction == nvme::DataDirection::kHostToController) {
     request.phase = TcpPhase::kHostData;
     send_r2t(request);

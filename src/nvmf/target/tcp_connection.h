@@ -5,9 +5,10 @@
 // more) -> kClosed; disconnect() goes from any to kClosed by way of Stream::close. Lives on one reactor.
 //
 // A request's way: slot taken at its capsule -> QueuePair::begin -> buffers (waits when the pool is used up, first come
-// first served) -> host data (capsule or one R2T for all of it) -> QueuePair::execute -> complete() -> slot free when
-// its output was handed to the kernel. Limits: slots are twice the queue depth (answers still on their way hold one); a
-// host that has more commands outstanding breaks the protocol.
+// first served; the second half of a fused pair gets them as soon as the first has, whose buffers would wait with it)
+// -> host data (capsule or one R2T for all of it) -> QueuePair::execute -> complete() -> slot free when its output was
+// handed to the kernel. Limits: slots are twice the queue depth (answers still on their way hold one); a host that has
+// more commands outstanding breaks the protocol.
 #pragma once
 
 #include <memory>
@@ -83,6 +84,8 @@ class TcpConnection final : public Connection, public runtime::StreamHandler, pu
   void prepare_data(TcpRequest& request);
   bool get_buffers(TcpRequest& request);
   void buffers_ready(TcpRequest& request);
+  void take_buffers_at_once(TcpRequest& request);
+  void go_on_with_buffers(TcpRequest& request);
   void attach_overflow(TcpRequest& request);
   void describe_buffers(TcpRequest& request);
   void release_data(TcpRequest& request);

@@ -44,7 +44,7 @@ struct TcpRequest final : Request {
 
   std::array<std::byte*, kMaxBuffers> buffers{};  // of the reactor's pool; all but a lone one are kMaxBufferSize
   uint8_t num_buffers = 0;
-  std::unique_ptr<std::byte[]> overflow;  // in-capsule data that came when the pool was used up
+  std::unique_ptr<std::byte[]> overflow;  // for data that could not wait when the pool was used up
   BufferWaiter waiter;
 
   Output answer;  // C2HData and CapsuleResp

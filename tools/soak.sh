@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Longer runs of everything random, within SOAK_MINUTES (60): simulated sites with many seeds, fuzzers, processes with
+# many hosts, the kernel ring. What has no time left is skipped and said so. Ends with a summary; fails if anything did.
+# Logs: build/soak. Needs build/release.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+minutes=${SOAK_MINUTES:-60}
+start=$(date +%s)
+end=$((start + minutes * 60))
+logs=build/soak
+mkdir -p "$logs"
+summary=()
+failed=0
+
+left() { echo $((end - $(date +%s))); }
+
+# run <name> <least seconds it needs> <seconds it may take> <command...>: at most so long, and never beyond the end.
+run() {
+  local name=$1 least=$2 limit=$3 begin result
+  shift 3
+  [ "$limit" -le "$(left)" ] || limit=$(left)
+  if [ "$limit" -lt "$least" ]; then
+    summary+=("skipped  $name (needs ${least} s, ${limit} s are left)")
+    return
+  fi
+  begin=$(date +%s)
+  echo "soak: $name, at most ${limit} s"
+  timeout --signal=INT --kill-after=20 "$limit" "$@" > "$logs/$name.log" 2>&1
+  result=$?
+  case $result in
+    0) summary+=("passed   $name in $(($(date +%s) - begin)) s") ;;
+    124 | 137) summary+=("FAILED   $name: not at its end after ${limit} s; see $logs/$name.log"); failed=1 ;;
+    *) summary+=("FAILED   $name (status $result); see $logs/$name.log"); tail -20 "$logs/$name.log"; failed=1 ;;
+  esac
+}
+
+# simulate <seconds>: seed after seed, in portions, until the time is over. Every run of this script tries others.
+simulate() {
+  local until=$(($(date +%s) + $1)) seed portion=50 begin=$(($(date +%s) % 1000000 * 1000))
+  [ "$until" -le "$end" ] || until=$end
+  local count=0
+  for ((seed = begin; $(date +%s) < until; seed += portion)); do
+    if ! CAIRN_SIM_FIRST_SEED=$seed CAIRN_SIM_SEEDS=$portion timeout $((until - $(date +%s) + 5)) \
+        build/release/bin/target_sim_test --gtest_filter='*Sim.*' --gtest_brief=1 > "$logs/simulation.log" 2>&1; then
+      [ "$(date +%s)" -lt "$until" ] || break  # cut off by the time
+      summary+=("FAILED   simulation; CAIRN_SIM_FIRST_SEED=$seed CAIRN_SIM_SEEDS=$portion, see $logs/simulation.log")
+      tail -20 "$logs/simulation.log"
+      failed=1
+      return
+    fi
+    count=$((count + portion))
+  done
+  summary+=("passed   simulation, $count seeds of every test from $begin on")
+}
+
+share=$((minutes * 60 / 4))
+echo "soak: $minutes minutes, a quarter of it for simulation, a quarter for fuzzers"
+simulate "$share"
+
+num_fuzzers=$(grep -c '^cairn_fuzzer(' tests/fuzz/CMakeLists.txt)
+each=$((share / num_fuzzers))
+[ "$each" -ge 5 ] || each=5
+# The build comes on top.
+run fuzzers 60 $((share + 900)) tools/run_fuzzers.sh "$each"
+
+if [ -f tests/e2e/many_hosts_test.py ]; then
+  CAIRN_BIN=$PWD/build/release/bin run many_hosts 150 600 env -C tests/e2e python3 -B many_hosts_test.py --full
+fi
+if [ -f tests/vm/run.py ]; then
+  run kernels 300 "$(left)" python3 tests/vm/run.py --kernel all \
+    --engine build/release/bin/io-engine --client build/release/bin/io-engine-client
+fi
+# What time remains goes to the simulator.
+[ "$(left)" -lt 60 ] || simulate "$(left)"
+
+echo "soak: $(($(date +%s) - start)) s"
+printf 'soak: %s\n' "${summary[@]}"
+exit $failed
