@@ -12,13 +12,17 @@ and streams their output back; the kernel's console goes to a file. The guest re
 import pathlib
 import re
 import socket
+import sys
 import tempfile
 import threading
 import time
 from typing import Callable, NamedTuple
 
-import child_process
 import image
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "harness"))
+
+import child_process  # noqa: E402
 
 HOST_ADDRESS = "10.0.2.2"  # as the guest sees it
 

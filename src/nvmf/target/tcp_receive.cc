@@ -17,7 +17,13 @@ void TcpConnection::on_receive(std::span<const std::byte> data) {
       case Expect::kHeader: {
         const auto taken = reader_.feed(data, receive_rules_);
         if (!taken) {
-          terminate(taken.error());
+          // A host that terminates gets no termination request in turn, however malformed its own is.
+          if (static_cast<nvme::PduType>(reader_.header().front()) == nvme::PduType::kH2cTermReq) {
+            log_protocol_error("the host terminates, by a malformed request");
+            disconnect();
+          } else {
+            terminate(taken.error());
+          }
           return;
         }
         data = data.subspan(*taken);
