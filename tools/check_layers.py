@@ -39,7 +39,8 @@ def main() -> int:
         if layer is None:
             problems.append(f"src/{relative}: belongs to no layer")
             continue
-        is_test = source.stem.endswith("_test")
+        # Tests and what only they use: x_test.cc, test_x.h, sim_x.cc (simulated sites).
+        is_test = source.stem.endswith("_test") or source.stem.startswith(("test_", "sim_"))
         for number, line in enumerate(source.read_text().splitlines(), 1):
             if not (match := re.match(r'#include "([^"]+)"', line)):
                 continue
