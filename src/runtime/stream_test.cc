@@ -2,6 +2,7 @@
 #include "runtime/stream.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -664,6 +665,29 @@ TEST_P(StreamTest, APortIsFreeAsSoonAsItsListenerIsGone) {
     port = (*listener)->local_address().port;
     if (i % 2 == 0) reactor().run_round();
   }
+}
+
+// Out of descriptors, a listener tries again later, without turning in circles meanwhile.
+TEST_P(StreamTest, AcceptsAgainWhenThereAreDescriptors) {
+  std::unique_ptr<AcceptedStream> accepted;
+  auto listener =
+      backend().listen(*SocketAddress::ip("127.0.0.1", 0),
+                       [&accepted](std::unique_ptr<AcceptedStream> stream) { accepted = std::move(stream); });
+  const KernelAddress address = *to_kernel_address((*listener)->local_address());
+  const FileDescriptor raw = *create_stream_socket(AddressFamily::kIpv4, 0);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  // Before the first round: the kernel takes the limit of the time when the accept was submitted.
+  const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  ASSERT_EQ(::connect(raw.get(), address.get(), address.size), 0);
+  // The failure is there when the listener waits for its timer.
+  run_until([this] { return reactor().next_timer() != kNever; });
+  const uint64_t rounds = reactor().rounds();
+  EXPECT_EQ(accepted, nullptr);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  run_until([&accepted] { return accepted != nullptr; });
+  EXPECT_LT(reactor().rounds(), rounds + 50);
 }
 
 TEST_P(StreamTest, AnAcceptedStreamThatIsDroppedIsClosed) {

@@ -22,6 +22,13 @@ namespace {
 constexpr size_t kScratchBufferBytes = size_t{256} << 10;     // where receives without buffer rings go
 constexpr size_t kLargestRegisteredBuffer = size_t{1} << 30;  // the kernel's limit of one buffer
 
+// The kernel release from which rings with deferred task work are known to take messages (6.7) is told by an operation
+// that came with it.
+constexpr unsigned kOpFutexWait = 51;
+
+// The back-end that polls on this thread.
+thread_local UringBackend* backend_of_thread = nullptr;
+
 // Waits for a connect. Ends only when the kernel is done with the address and the socket.
 class ConnectAwaiter final : public Suspension, private UringOp {
  public:
@@ -78,21 +85,29 @@ UringBackend::UringBackend(const UringOptions& options, std::unique_ptr<UringRin
       max_hot_streams_(options.hot_streams),
       register_buffers_(options.registered_buffers),
       // Came with the same kernel release as IORING_OP_SOCKET.
-      multishot_accept_(options.multishot_accept && ring_->supports(IORING_OP_SOCKET)) {
+      multishot_accept_(options.multishot_accept && ring_->supports(IORING_OP_SOCKET)),
+      ring_messages_(options.ring_messages && ring_->supports(IORING_OP_MSG_RING) && ring_->supports(kOpFutexWait)) {
   if (options.buffer_ring) {
     auto buffers = UringReceiveBuffers::create(*ring_, options.receive_buffers, options.receive_buffer_bytes);
     if (buffers) receive_buffers_ = std::move(*buffers);
   }
   scratch_buffer_.resize(kScratchBufferBytes);
-  wake_op_.backend = this;
+  wake_op_.backend = message_op_.backend = message_failed_op_.backend = this;
   wake_op_.complete = [](UringOp& op, int, unsigned flags) {
-    UringBackend& self = *static_cast<WakeOp&>(op).backend;
+    UringBackend& self = *static_cast<BackendOp&>(op).backend;
     self.wake_pending_.exchange(false);
     self.wake_watched_ = (flags & IORING_CQE_F_MORE) != 0;
+  };
+  message_op_.complete = [](UringOp& op, int, unsigned) {
+    static_cast<BackendOp&>(op).backend->wake_pending_.exchange(false);
+  };
+  message_failed_op_.complete = [](UringOp& op, int, unsigned) {
+    static_cast<BackendOp&>(op).backend->write_wake_event();
   };
 }
 
 UringBackend::~UringBackend() {
+  if (backend_of_thread == this) backend_of_thread = nullptr;
   pool_->drain();
   CAIRN_CHECK(attention_.empty() && finished_files_.empty());
 }
@@ -104,6 +119,7 @@ std::string UringBackend::description() const {
   if (ring_->features().submit_all) features.push_back("submit_all");
   if (receive_buffers_ != nullptr) features.push_back("buffer_ring");
   if (multishot_accept_) features.push_back("multishot_accept");
+  if (ring_messages_) features.push_back("ring_messages");
   if (!registered_region_.empty()) features.push_back("registered_buffers");
   return fmt::format("io_uring ({})", fmt::join(features, ", "));
 }
@@ -113,6 +129,7 @@ TimePoint UringBackend::now() {
 }
 
 size_t UringBackend::poll(TimePoint wake_at) {
+  backend_of_thread = this;
   size_t done = complete_files() + service_streams();
   if (!wake_watched_) watch_wake_event();
   if (wake_at > TimePoint::min() && done == 0 && attention_.empty() && finished_files_.empty() &&
@@ -179,8 +196,23 @@ void UringBackend::watch_wake_event() {
 
 void UringBackend::wake() {
   if (wake_pending_.exchange(true)) return;
+  if (ring_messages_ && backend_of_thread != nullptr && backend_of_thread != this) {
+    backend_of_thread->wake_by_message(*this);
+  } else {
+    write_wake_event();
+  }
+}
+
+void UringBackend::write_wake_event() {
   const uint64_t one = 1;
   CAIRN_CHECK(::write(wake_event_.get(), &one, sizeof one) == sizeof one);
+}
+
+void UringBackend::wake_by_message(UringBackend& target) {
+  io_uring_sqe& sqe = ring_->next_sqe(&target.message_failed_op_);
+  io_uring_prep_msg_ring(&sqe, target.ring_->fd(), 0, reinterpret_cast<uint64_t>(&target.message_op_), 0);
+  sqe.flags |= IOSQE_CQE_SKIP_SUCCESS;
+  ring_->submit();  // at once: this thread may have much to do before its next poll, or none at all
 }
 
 void UringBackend::cancel(UringOp& op) {

@@ -69,12 +69,15 @@ class UringBackend final : public Backend {
  private:
   UringBackend(const UringOptions& options, std::unique_ptr<UringRing> ring, std::shared_ptr<BlockingPool> pool);
   void watch_wake_event();
+  // Wakes `target` with a message from our ring to its ring. On the thread of this back-end.
+  void wake_by_message(UringBackend& target);
+  void write_wake_event();
   size_t service_streams();
   size_t complete_files();
   size_t receive_hot();
   void cool_down();
 
-  struct WakeOp : UringOp {
+  struct BackendOp : UringOp {
     UringBackend* backend = nullptr;
   };
 
@@ -94,7 +97,10 @@ class UringBackend final : public Backend {
   FileDescriptor wake_event_;
   bool wake_watched_ = false;
   std::atomic<bool> wake_pending_{false};
-  WakeOp wake_op_;
+  BackendOp wake_op_;  // the eventfd was written
+  bool ring_messages_;
+  BackendOp message_op_;         // another ring woke us
+  BackendOp message_failed_op_;  // runs on the thread of that other ring: its message to us was not delivered
 };
 
 }  // namespace cairn::runtime

@@ -5,12 +5,13 @@
 //   [--off feature,...] [--cores 0,1]
 //            [--window]
 //
-// Prints round trips per second and the system calls' share where the kernel tells. Compare variants in alternation:
-// machines are noisy.
+// Prints round trips per second, the processor time of both sides and the heap allocations meanwhile. Compare variants
+// in alternation: machines are noisy.
 #include <getopt.h>
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -27,6 +28,25 @@
 #include "runtime/external_call.h"
 #include "runtime/reactor_group.h"
 #include "runtime/task_waits.h"
+
+namespace {
+
+std::atomic<uint64_t> allocations{0};
+
+}  // namespace
+
+// Counted, to see that the data path makes none.
+void* operator new(size_t size) {
+  allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* memory = std::malloc(size)) return memory;
+  std::abort();
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, size_t) noexcept {
+  std::free(memory);
+}
 
 namespace {
 
@@ -217,20 +237,23 @@ int main(int argc, char** argv) {
 
   std::this_thread::sleep_for(std::chrono::milliseconds(200));  // warm
   const uint64_t before = client->messages;
+  const uint64_t allocations_before = allocations;
   rusage usage_before{};
   getrusage(RUSAGE_SELF, &usage_before);
   std::this_thread::sleep_for(std::chrono::duration<double>(settings.seconds));
   const uint64_t count = client->messages - before;
+  const uint64_t allocated = allocations - allocations_before;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   const auto seconds = [](const timeval& end, const timeval& begin) {
     return static_cast<double>(end.tv_sec - begin.tv_sec) + static_cast<double>(end.tv_usec - begin.tv_usec) / 1e6;
   };
-  std::printf("%10.0f round trips/s  %7.2f us each  (cpu: %.0f %% user, %.0f %% system)\n",
+  std::printf("%10.0f round trips/s  %7.2f us each  (cpu: %.0f %% user, %.0f %% system; %llu allocations)\n",
               static_cast<double>(count) / settings.seconds,
               1e6 * settings.seconds * settings.depth / static_cast<double>(std::max<uint64_t>(count, 1)),
               100 * seconds(usage.ru_utime, usage_before.ru_utime) / settings.seconds,
-              100 * seconds(usage.ru_stime, usage_before.ru_stime) / settings.seconds);
+              100 * seconds(usage.ru_stime, usage_before.ru_stime) / settings.seconds,
+              static_cast<unsigned long long>(allocated));
 
   client->asking = false;
   run_on(client_reactor, "close", [&]() -> Task<> {
