@@ -126,6 +126,24 @@ TEST_P(FileTest, ReadsShortOnlyAtTheEnd) {
   EXPECT_EQ(run(*file, FileOp::Kind::kRead, 1 << 30, {piece(head)}), 0);
 }
 
+// Files of the kernel that give out a page at a time.
+TEST_P(FileTest, ContinuesShortReads) {
+  const char* source = "/proc/kallsyms";
+  std::ifstream stream(source);
+  std::string expected(100000, '\0');
+  if (!stream.read(expected.data(), static_cast<std::streamsize>(expected.size())))
+    GTEST_SKIP() << source << " is short";
+  auto file = open(source, {.read_only = true});
+  std::vector<std::byte> head(777);
+  std::vector<std::byte> middle(60000);
+  std::vector<std::byte> tail(expected.size() - head.size() - middle.size());
+  EXPECT_EQ(run(*file, FileOp::Kind::kRead, 0, {piece(head), piece(middle), piece(tail)}),
+            static_cast<int64_t>(expected.size()));
+  EXPECT_EQ(std::memcmp(expected.data(), head.data(), head.size()), 0);
+  EXPECT_EQ(std::memcmp(expected.data() + head.size(), middle.data(), middle.size()), 0);
+  EXPECT_EQ(std::memcmp(expected.data() + head.size() + middle.size(), tail.data(), tail.size()), 0);
+}
+
 TEST_P(FileTest, AnEmptyTransferDoesNothing) {
   auto file = open(path("data"));
   EXPECT_EQ(run(*file, FileOp::Kind::kRead, 0, {}), 0);

@@ -33,8 +33,10 @@ size_t UringStream::service() {
   if (state() == State::kClosing) {
     ListLink<HotTag>::unlink();
     if (receive_.in_kernel || send_.in_kernel) {
-      cancel(receive_);
-      cancel(send_);
+      // Ends both at once. To cancel them would not be enough: an operation that is just being retried escapes, and
+      // waits again.
+      if (!shut_down_) ::shutdown(socket(), SHUT_RDWR);
+      shut_down_ = true;
       return 0;
     }
     finish();
@@ -67,12 +69,6 @@ void UringStream::cool_down() {
   if (wants_input()) start_receive();
 }
 
-void UringStream::cancel(Op& op) {
-  if (!op.in_kernel || op.cancelled) return;
-  op.cancelled = true;
-  backend_.cancel(op);
-}
-
 void UringStream::start_receive() {
   UringReceiveBuffers* buffers = backend_.receive_buffers();
   if (buffers == nullptr) {
@@ -96,7 +92,7 @@ void UringStream::start_receive() {
 void UringStream::receive_done(int result, unsigned flags) {
   receive_.in_kernel = false;
   need_attention();
-  if (result == -EAGAIN || result == -EINTR || (result == -ECANCELED && receive_.cancelled)) return;
+  if (result == -EAGAIN || result == -EINTR) return;
   if (receive_kind_ == ReceiveKind::kReadable) {
     if (result < 0) {
       failed(-result, "receive from");
@@ -167,7 +163,7 @@ void UringStream::send_done(int result) {
   need_attention();
   if (result > 0) {
     sent(static_cast<size_t>(result));
-  } else if (result != -EAGAIN && result != -EINTR && !(result == -ECANCELED && send_.cancelled)) {
+  } else if (result != -EAGAIN && result != -EINTR) {
     failed(result == 0 ? EPIPE : -result, "send to");
   }
 }

@@ -27,7 +27,6 @@ class UringStream final : public KernelStream, public ListLink<HotTag> {
   struct Op : UringOp {
     UringStream* stream = nullptr;
     bool in_kernel = false;
-    bool cancelled = false;
   };
   enum class ReceiveKind : uint8_t { kBuffer, kWindow, kReadable };
 
@@ -40,13 +39,13 @@ class UringStream final : public KernelStream, public ListLink<HotTag> {
   bool send_directly(std::span<iovec> pieces, size_t size);
   void receive_done(int result, unsigned flags);
   void send_done(int result);
-  void cancel(Op& op);
 
   UringBackend& backend_;
   Op receive_;
   Op send_;
   ReceiveKind receive_kind_ = ReceiveKind::kBuffer;
   TimePoint last_input_{};
+  bool shut_down_ = false;
   bool more_is_there_ = true;  // whether the socket probably holds unread input
 };
 
