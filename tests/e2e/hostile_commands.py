@@ -1,4 +1,4 @@
-"""Cases of malformed and misplaced commands: the table of docs/testing.md, "Bad input: commands"."""
+"""Cases of malformed and misplaced commands over the wire."""
 
 import asyncio
 import struct
@@ -11,11 +11,15 @@ from nvme_tcp_host import (ABORT, ASYNC_EVENT_REQUEST, CC, COMPARE, CONNECT, COP
                            QueuePair, host_id_of, host_nqn_of)
 from nvme_tcp_pdu import CAPSULE_CMD, PSDT_SGL, SGL_IN_CAPSULE, SGL_TRANSPORT, connect_data, sqe
 
-BASE = "Base 3.3.3.2"
-CONNECT_SOURCE = "Base 6.3"
-SGL = "Base 4.1.2"
-SGL_TCP = "TCP 3.3.2.1"
-NVM = "NVM 3.2"
+# What was broken.
+BASE = "command"
+CONNECT_SOURCE = "Connect"
+SGL = "SGL"
+SGL_TCP = "SGL on NVMe/TCP"
+NVM = "NVM command set"
+RESERVATION = "reservation"
+FUSED = "fused pair"
+PROPERTIES = "properties"
 
 SEQUENCE = "Command Sequence Error (0/0Ch), DNR"
 FIELD = "Invalid Field (0/02h), DNR"
@@ -104,7 +108,7 @@ def connect_cases() -> list[Case]:
         before_connect("Write with data in the capsule", SEQUENCE, WRITE, nsid=1, data=bytes(512)),
         Case("Connect twice", SEQUENCE, CONNECT_SOURCE, twice),
         connect("with RECFMT 1", "Incompatible Format (1/80h), DNR", recfmt=1),
-        connect("with a PRP", FIELD, "TCP 3.2", flags=0),
+        connect("with a PRP", FIELD, SGL_TCP, flags=0),
         connect("with half of its data", SGL_LENGTH, SGL, data=bytes(512)),
         connect("with its data at offset 64 of the capsule", SGL_OFFSET, SGL_TCP, sgl=(64, 1024, SGL_IN_CAPSULE)),
         connect("to an unknown subsystem", wrong_parameter(256, "data"), nqn="nqn.2019-05.io.openebs:nobody"),
@@ -163,11 +167,11 @@ def admin_cases() -> list[Case]:
         return seen
 
     return [
-        Case("Identify before CC.EN", SEQUENCE, "Base 3.5", not_enabled),
+        Case("Identify before CC.EN", SEQUENCE, "order of commands", not_enabled),
         admin("admin opcode FFh", OPCODE, 0xFF),
         admin("Create I/O Submission Queue (not on fabrics)", OPCODE, 1),
         admin("fused Identify", FIELD, IDENTIFY, cdw10=1, in_length=4096, flags=PSDT_SGL | 1),
-        admin("Identify by PRP", FIELD, IDENTIFY, "TCP 3.2", cdw10=1, in_length=4096, flags=0),
+        admin("Identify by PRP", FIELD, IDENTIFY, SGL_TCP, cdw10=1, in_length=4096, flags=0),
         admin("Identify with CNS FFh", FIELD, IDENTIFY, cdw10=0xFF, in_length=4096),
         admin("Identify of namespace 2", NAMESPACE, IDENTIFY, nsid=2, in_length=4096),
         admin("Identify into 512 bytes", SGL_LENGTH, IDENTIFY, SGL, cdw10=1, in_length=512),
@@ -179,12 +183,12 @@ def admin_cases() -> list[Case]:
         admin("Set Features FFh", FIELD, SET_FEATURES, cdw10=0xFF),
         admin("Set Features, to be saved", "status (1/0Dh), DNR", SET_FEATURES, cdw10=0x0B | 1 << 31),
         admin("Set Features: no keep-alive", "Keep Alive Timeout Invalid (0/1Ah), DNR", SET_FEATURES, cdw10=0x0F, cdw11=0),
-        Case("a fifth Asynchronous Event Request", "AER Limit Exceeded (1/05h), DNR; connection goes on", "Base 5.2",
+        Case("a fifth Asynchronous Event Request", "AER Limit Exceeded (1/05h), DNR; connection goes on", "limit",
              too_many_events),
-        admin("Property Get of a reserved offset", FIELD, FABRICS, "Base 6.4", nsid=PROPERTY_GET, cdw11=0x1000),
-        admin("Property Get of CAP in four bytes", FIELD, FABRICS, "Base 6.4", nsid=PROPERTY_GET, cdw10=0, cdw11=0),
-        admin("Property Set of CAP", FIELD, FABRICS, "Base 6.5", nsid=PROPERTY_SET, cdw10=1, cdw11=0, cdw12=1),
-        admin("fabrics command type 7Fh", OPCODE, FABRICS, "Base 6", nsid=0x7F),
+        admin("Property Get of a reserved offset", FIELD, FABRICS, PROPERTIES, nsid=PROPERTY_GET, cdw11=0x1000),
+        admin("Property Get of CAP in four bytes", FIELD, FABRICS, PROPERTIES, nsid=PROPERTY_GET, cdw10=0, cdw11=0),
+        admin("Property Set of CAP", FIELD, FABRICS, PROPERTIES, nsid=PROPERTY_SET, cdw10=1, cdw11=0, cdw12=1),
+        admin("fabrics command type 7Fh", OPCODE, FABRICS, PROPERTIES, nsid=0x7F),
         admin("Connect on a connected queue", SEQUENCE, FABRICS, CONNECT_SOURCE, nsid=CONNECT, data=bytes(1024)),
         admin("Abort of a command that is not there", "Success (0/00h)", ABORT, cdw10=1 | 0x1234 << 16),
     ]
@@ -198,6 +202,51 @@ def io_cases() -> list[Case]:
         second = pair.command(READ, nsid=1, in_length=512)
         return await see_outcome(controller, pair, first, second, closes=False)
 
+    one = {"in_length": 512}
+    return [
+        io("Identify on an I/O queue", OPCODE, IDENTIFY, cdw10=1, nsid=1, in_length=4096),
+        io("Keep Alive on an I/O queue", OPCODE, KEEP_ALIVE),
+        io("Property Get on an I/O queue", OPCODE, FABRICS, PROPERTIES, nsid=PROPERTY_GET, cdw11=0x1C),
+        io("Connect on a connected I/O queue", SEQUENCE, FABRICS, CONNECT_SOURCE, nsid=CONNECT, data=bytes(1024)),
+        io("I/O opcode FFh", OPCODE, 0xFF),
+        io("Write Uncorrectable", OPCODE, 4),
+        *(io(f"Read of namespace {nsid:X}h", NAMESPACE, READ, nsid=nsid, **one) for nsid in (0, 2, 0xFFFFFFFF)),
+        io("Flush of all namespaces", NAMESPACE, FLUSH, "VWC does not support it", nsid=0xFFFFFFFF),
+        io("Read behind the end", RANGE, READ, NVM, cdw10=0, cdw11=1, **one),
+        io("Read at LBA FFFFFFFFFFFFFFFFh", RANGE, READ, NVM, cdw10=0xFFFFFFFF, cdw11=0xFFFFFFFF, **one),
+        io("Read across the end", RANGE, READ, NVM, cdw10=16383, cdw12=1, in_length=1024),
+        io("Write behind the end", RANGE, WRITE, NVM, cdw11=1, data=bytes(512)),
+        io("Write Zeroes across the end", RANGE, WRITE_ZEROES, NVM, cdw10=16000, cdw12=0xFFFF),
+        io("Read of more than MDTS", FIELD, READ, NVM, cdw12=0xFFFF, in_length=1 << 25),
+        io("Read by PRP", FIELD, READ, SGL_TCP, flags=0, **one),
+        io("Read with PSDT 3", FIELD, READ, SGL, flags=0xC0, **one),
+        io("Read into the capsule", SGL_TYPE, READ, SGL_TCP, sgl=(0, 512, SGL_IN_CAPSULE)),
+        *(io(f"Read with {name}", SGL_TYPE, READ, SGL, sgl=(0, 512, kind)) for name, kind in (
+            ("a data block at an address", 0x00), ("a bit bucket", 0x10), ("a segment", 0x20), ("a last segment", 0x30),
+            ("a keyed data block", 0x40), ("a vendor's descriptor", 0xF0))),
+        io("Read into 256 bytes", SGL_LENGTH, READ, SGL, sgl=(0, 256, SGL_TRANSPORT)),
+        io("Write from 256 bytes in the capsule", SGL_LENGTH, WRITE, SGL, data=bytes(256)),
+        io("Write with a keyed data block", SGL_TYPE, WRITE, SGL, sgl=(0, 512, 0x40)),
+        io("Dataset Management behind the end", RANGE, DATASET_MANAGEMENT, NVM, cdw11=4,
+           data=struct.pack("<IIQ", 0, 8, 1 << 40)),
+        io("Dataset Management of 256 ranges with the data of one", SGL_LENGTH, DATASET_MANAGEMENT, NVM, cdw10=255, cdw11=4,
+           data=bytes(16)),
+        io("Copy with format 1", FIELD, COPY, NVM, cdw12=1 << 8, data=bytes(32)),
+        io("Copy of a range behind the end", RANGE, COPY, NVM, data=struct.pack("<QQHxxIIHH", 0, 1 << 40, 7, 0, 0, 0, 0)),
+        io("Reservation Register with 8 bytes", FIELD, RESERVATION_REGISTER, RESERVATION, data=bytes(8)),
+        io("Reservation Register with action 7", FIELD, RESERVATION_REGISTER, RESERVATION, cdw10=7, data=bytes(16)),
+        io("Reservation Acquire without a registration", "Reservation Conflict (0/83h)", RESERVATION_ACQUIRE, RESERVATION,
+           cdw10=1 << 8, data=bytes(16)),
+        io("Read with FUSE 3", FIELD, READ, flags=PSDT_SGL | 3, **one),
+        Case("first half of a fused pair, then a Read",
+             "Aborted, Missing Fused (0/0Ah); Success (0/00h); connection goes on", FUSED, fused_alone),
+        io("second half of a fused pair alone", "Aborted, Missing Fused (0/0Ah)", WRITE, FUSED,
+           flags=PSDT_SGL | 2, data=bytes(512)),
+    ]
+
+
+def transport_cases() -> list[Case]:
+    """What only the transport can judge."""
     async def same_identifier(site: Site) -> str:
         controller = await site.controller()
         pair = controller.io[0]
@@ -218,54 +267,15 @@ def io_cases() -> list[Case]:
         many = [pair.command(WRITE, nsid=1, data=bytes(512), by_r2t=True, unlimited=True) for _ in range(4 * ENTRIES)]
         return await see_outcome(controller, pair, *many, closes=True)
 
-    one = {"in_length": 512}
     return [
-        io("Identify on an I/O queue", OPCODE, IDENTIFY, cdw10=1, nsid=1, in_length=4096),
-        io("Keep Alive on an I/O queue", OPCODE, KEEP_ALIVE),
-        io("Property Get on an I/O queue", OPCODE, FABRICS, "Base 6.4", nsid=PROPERTY_GET, cdw11=0x1C),
-        io("Connect on a connected I/O queue", SEQUENCE, FABRICS, CONNECT_SOURCE, nsid=CONNECT, data=bytes(1024)),
-        io("I/O opcode FFh", OPCODE, 0xFF),
-        io("Write Uncorrectable", OPCODE, 4),
-        *(io(f"Read of namespace {nsid:X}h", NAMESPACE, READ, nsid=nsid, **one) for nsid in (0, 2, 0xFFFFFFFF)),
-        io("Flush of all namespaces", NAMESPACE, FLUSH, "VWC", nsid=0xFFFFFFFF),
-        io("Read behind the end", RANGE, READ, NVM, cdw10=0, cdw11=1, **one),
-        io("Read at LBA FFFFFFFFFFFFFFFFh", RANGE, READ, NVM, cdw10=0xFFFFFFFF, cdw11=0xFFFFFFFF, **one),
-        io("Read across the end", RANGE, READ, NVM, cdw10=16383, cdw12=1, in_length=1024),
-        io("Write behind the end", RANGE, WRITE, NVM, cdw11=1, data=bytes(512)),
-        io("Write Zeroes across the end", RANGE, WRITE_ZEROES, NVM, cdw10=16000, cdw12=0xFFFF),
-        io("Read of more than MDTS", FIELD, READ, NVM, cdw12=0xFFFF, in_length=1 << 25),
-        io("Read by PRP", FIELD, READ, "TCP 3.2", flags=0, **one),
-        io("Read with PSDT 3", FIELD, READ, SGL, flags=0xC0, **one),
-        io("Read into the capsule", SGL_TYPE, READ, SGL_TCP, sgl=(0, 512, SGL_IN_CAPSULE)),
-        *(io(f"Read with {name}", SGL_TYPE, READ, SGL, sgl=(0, 512, kind)) for name, kind in (
-            ("a data block at an address", 0x00), ("a bit bucket", 0x10), ("a segment", 0x20), ("a last segment", 0x30),
-            ("a keyed data block", 0x40), ("a vendor's descriptor", 0xF0))),
-        io("Read into 256 bytes", SGL_LENGTH, READ, SGL, sgl=(0, 256, SGL_TRANSPORT)),
-        io("Write from 256 bytes in the capsule", SGL_LENGTH, WRITE, SGL, data=bytes(256)),
         io("Write, SGL says 512 bytes in the capsule, there are none", SGL_LENGTH, WRITE, SGL,
            sgl=(0, 512, SGL_IN_CAPSULE)),
         io("Write with its data at offset 512 of the capsule", SGL_OFFSET, WRITE, SGL_TCP, data=bytes(1024),
            sgl=(512, 512, SGL_IN_CAPSULE)),
-        io("Write with a keyed data block", SGL_TYPE, WRITE, SGL, sgl=(0, 512, 0x40)),
-        io("Dataset Management behind the end", RANGE, DATASET_MANAGEMENT, NVM, cdw11=4,
-           data=struct.pack("<IIQ", 0, 8, 1 << 40)),
-        io("Dataset Management of 256 ranges with the data of one", SGL_LENGTH, DATASET_MANAGEMENT, NVM, cdw10=255, cdw11=4,
-           data=bytes(16)),
-        io("Copy with format 1", FIELD, COPY, NVM, cdw12=1 << 8, data=bytes(32)),
-        io("Copy of a range behind the end", RANGE, COPY, NVM, data=struct.pack("<QQHxxIIHH", 0, 1 << 40, 7, 0, 0, 0, 0)),
-        io("Reservation Register with 8 bytes", FIELD, RESERVATION_REGISTER, "Base 7.3", data=bytes(8)),
-        io("Reservation Register with action 7", FIELD, RESERVATION_REGISTER, "Base 7.3", cdw10=7, data=bytes(16)),
-        io("Reservation Acquire without a registration", "Reservation Conflict (0/83h)", RESERVATION_ACQUIRE, "Base 7.2",
-           cdw10=1 << 8, data=bytes(16)),
-        io("Read with FUSE 3", FIELD, READ, flags=PSDT_SGL | 3, **one),
-        Case("first half of a fused pair, then a Read",
-             "Aborted, Missing Fused (0/0Ah); Success (0/00h); connection goes on", "Base 3.4.2", fused_alone),
-        io("second half of a fused pair alone", "Aborted, Missing Fused (0/0Ah)", WRITE, "Base 3.4.2",
-           flags=PSDT_SGL | 2, data=bytes(512)),
         Case("Flush with the identifier of a Write that waits for its data", "Success (0/00h)",
-             "Base 3.3.3.2: conflicts need not be looked for", same_identifier),
+             "conflicts need not be looked for", same_identifier),
         Case("four times as many commands as the queue has entries",
-             "C2HTermReq: PDU Sequence Error, FEI 0; closed", "Base 3.3.1.5", too_deep),
+             "C2HTermReq: PDU Sequence Error, FEI 0; closed", "queue size", too_deep),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Cases of malformed PDUs: the table of docs/testing.md, "Bad input: PDUs"."""
+"""Cases of malformed PDUs; most of the table of docs/testing.md, "Bad input: PDUs"."""
 
 import asyncio
 import struct
@@ -9,12 +9,14 @@ from nvme_tcp_host import WRITE, QueuePair
 from nvme_tcp_pdu import (C2H_DATA, C2H_TERM, CAPSULE_CMD, CAPSULE_RESP, DATA_DIGEST, DDGSTF, HDGSTF,
                           HEADER_DIGEST, IC_RESP, R2T, Framing, h2c_data, h2c_term, ic_req, sqe)
 
-IC = "TCP 3.6.2.2"
-HEADER = "TCP 3.6.1"
-SEQUENCE = "TCP 3.4.1"
-DIGESTS = "TCP 3.3.1.1"
-DATA = "TCP 3.3.2.2"
-TERMINATION = "TCP 3.5"
+# What was broken.
+IC = "initialization"
+HEADER = "PDU header"
+SEQUENCE = "order of PDUs"
+CAPSULE = "capsule size"
+DIGESTS = "digests"
+DATA = "data of an R2T"
+TERMINATION = "a termination is not answered"
 
 SEQUENCE_ERROR = "C2HTermReq: PDU Sequence Error, FEI 0; closed"
 OUT_OF_RANGE = "C2HTermReq: Data Transfer Out of Range, FEI 0; closed"
@@ -170,7 +172,7 @@ def cases() -> list[Case]:
         second("capsule with PLEN 0", invalid_field(4), HEADER, capsule(plen=0)),
         second("capsule with PLEN 71", invalid_field(4), HEADER, capsule(plen=71)),
         second("capsule with PLEN FFFFFFFFh", TOO_MUCH, HEADER, capsule(bytes(64), plen=0xFFFFFFFF)),
-        second("capsule with more than IOCCSZ's data", TOO_MUCH, "TCP 3.3.2.1", capsule(bytes(8192 + 512))),
+        second("capsule with more than IOCCSZ's data", TOO_MUCH, CAPSULE, capsule(bytes(8192 + 512))),
         second("capsule with data and PDO 0", invalid_field(3), HEADER, capsule(bytes(64), pdo=0)),
         second("capsule with data and PDO 71", invalid_field(3), HEADER, capsule(bytes(64), pdo=71)),
         second("capsule with data and PDO 74", invalid_field(3), HEADER, capsule(bytes(64), pdo=74)),

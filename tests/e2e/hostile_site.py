@@ -47,7 +47,7 @@ class Site:
 
 @dataclasses.dataclass
 class Case:
-    """`run` plays it and tells what came back, which has to be `demanded`; `source` is where that is written."""
+    """`run` plays it and tells what came back, which has to be `demanded`; `source` is the rule's subject."""
 
     sent: str
     demanded: str

@@ -2,7 +2,7 @@
 """Hosts that send what they must not. Whatever it is, it gets the answer that the specification demands, and nobody
 else is disturbed: after each case a well-behaved host still does I/O and the engine has no descriptor more than before.
 
-With --table the cases of the two tables are played and printed as Markdown, for docs/testing.md.
+With --table the cases are played and printed as Markdown; the table of PDUs stands in docs/testing.md.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from nvme_tcp_host import (ANSWER_TIMEOUT_S, CONNECT, FABRICS, WRITE, Controller
 from nvme_tcp_pdu import CAPSULE_CMD, PSDT_SGL, SGL_IN_CAPSULE, Framing, connect_data, h2c_data, ic_req, sqe
 
 CASE_TIMEOUT_S = 90 * TIME_FACTOR
-TABLES = {"PDUs": hostile_pdus.cases, "commands": hostile_commands.cases}
+TABLES = {"PDUs": lambda: hostile_pdus.cases() + hostile_commands.transport_cases(), "commands": hostile_commands.cases}
 PLAIN = Framing()
 
 
@@ -190,7 +190,7 @@ class Tables(Hostile):
 
     async def print_tables(self) -> None:
         for name, cases in TABLES.items():
-            print(f"\n### Bad input: {name}\n\n| Sent | Demanded by | What came back |\n|---|---|---|")
+            print(f"\n### Over the wire: {name}\n\n| Sent | Subject | What came back |\n|---|---|---|")
             for case in cases():
                 got = await self.play(case)
                 await self.expect_as_before()

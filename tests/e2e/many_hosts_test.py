@@ -24,7 +24,7 @@ FULL_HOSTS = 256
 FULL_DURATION_S = 60.0
 # What a process that has had that many connections may keep: its allocator's arenas, not what a connection holds
 # (about 200 KiB of slots each). Sanitizers keep freed memory in quarantine on purpose.
-MEMORY_TOLERANCE_BYTES = 32 << 20
+MEMORY_TOLERANCE_BYTES = 16 << 20
 SANITIZED = float(os.environ.get("CAIRN_TIME_FACTOR", "1")) > 1
 KEEP_ALIVE_MS = 1000  # rounded up to the target's granularity, 10 s
 
