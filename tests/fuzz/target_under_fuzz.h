@@ -46,8 +46,8 @@ class TargetUnderFuzz {
     run(target_->stop());
     run(registry_.remove_all());
     CAIRN_CHECK(registry_.empty());
-    world_.run_for(std::chrono::seconds(20));
-    CAIRN_CHECK(reactor().num_tasks() == 0);
+    CAIRN_CHECK(world_.run_until([this] { return reactor().num_tasks() == 0; }, std::chrono::minutes(1)) ==
+                runtime::sim::RunResult::kDone);
     const runtime::Reactor::Scope scope(reactor());
     target_.reset();
     node_.stop();
