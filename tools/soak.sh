@@ -36,13 +36,15 @@ run() {
 
 # simulate <seconds>: seed after seed, in portions, until the time is over. Every run of this script tries others.
 simulate() {
-  local until=$(($(date +%s) + $1)) seed portion=50 begin=$(($(date +%s) % 1000000 * 1000))
+  local until=$(($(date +%s) + $1)) seed portion=5 begin=$(($(date +%s) % 1000000 * 1000))
   [ "$until" -le "$end" ] || until=$end
-  local count=0
-  for ((seed = begin; $(date +%s) < until; seed += portion)); do
-    if ! CAIRN_SIM_FIRST_SEED=$seed CAIRN_SIM_SEEDS=$portion timeout $((until - $(date +%s) + 5)) \
-        build/release/bin/target_sim_test --gtest_filter='*Sim.*' --gtest_brief=1 > "$logs/simulation.log" 2>&1; then
-      [ "$(date +%s)" -lt "$until" ] || break  # cut off by the time
+  local count=0 result
+  for ((seed = begin; $(date +%s) + 1 < until; seed += portion)); do
+    CAIRN_SIM_FIRST_SEED=$seed CAIRN_SIM_SEEDS=$portion timeout $((until - $(date +%s))) \
+      build/release/bin/target_sim_test --gtest_filter='*Sim.*' --gtest_brief=1 > "$logs/simulation.log" 2>&1
+    result=$?
+    [ $result -ne 124 ] || break  # cut off by the time
+    if [ $result -ne 0 ]; then
       summary+=("FAILED   simulation; CAIRN_SIM_FIRST_SEED=$seed CAIRN_SIM_SEEDS=$portion, see $logs/simulation.log")
       tail -20 "$logs/simulation.log"
       failed=1
@@ -50,7 +52,12 @@ simulate() {
     fi
     count=$((count + portion))
   done
-  summary+=("passed   simulation, $count seeds of every test from $begin on")
+  if [ "$count" -eq 0 ]; then
+    summary+=("FAILED   simulation: not one portion of $portion seeds in $1 s")
+    failed=1
+  else
+    summary+=("passed   simulation, $count seeds of every test from $begin on")
+  fi
 }
 
 share=$((minutes * 60 / 4))
