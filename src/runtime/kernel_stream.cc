@@ -72,6 +72,7 @@ void KernelStream::all_sent() {
 
 KernelStream::Read KernelStream::receive_now(std::span<std::byte> rest) {
   const std::span<std::byte> window = this->window();
+  rest = rest.first(read_ahead(window.size(), rest.size()));
   iovec pieces[2] = {{window.data(), window.size()}, {rest.data(), rest.size()}};
   msghdr header{};
   header.msg_iov = window.empty() ? pieces + 1 : pieces;

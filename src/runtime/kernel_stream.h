@@ -14,6 +14,7 @@
 // what was sent last.
 #pragma once
 
+#include <algorithm>
 #include <cerrno>
 #include <optional>
 
@@ -56,6 +57,17 @@ class KernelStream : public Stream, public ListLink<> {
            ((state_ == State::kDraining || state_ == State::kLingering) && !peer_ended_);
   }
   bool wants_output() const { return state_ <= State::kDraining && !output_.empty(); }
+  // A window from this size on is worth a receive of its own. Below it, the bytes are copied out of a buffer that
+  // brings what follows as well.
+  static constexpr size_t kSmallestWindow = size_t{8} << 10;
+  // How much to receive beyond a window of `window` bytes (0: there is none), of `room`: in streams that bring large
+  // windows only as much as tells of the next one, for what is read too far has to be copied into it.
+  size_t read_ahead(size_t window, size_t room) {
+    if (window >= kSmallestWindow) since_large_window_ = 0;
+    if (since_large_window_ >= kBulkMemory) return room;
+    ++since_large_window_;
+    return std::min(room, kBulkReadAhead);
+  }
   // Where input should go; empty: anywhere.
   std::span<std::byte> window() { return state_ == State::kOpen ? handler_->receive_window() : std::span<std::byte>{}; }
 
@@ -78,6 +90,9 @@ class KernelStream : public Stream, public ListLink<> {
   void finish();
 
  private:
+  static constexpr unsigned kBulkMemory = 8;  // receives after a large window
+  static constexpr size_t kBulkReadAhead = size_t{4} << 10;
+
   void enter_closing(Error reason, int output_result = -ECANCELED);
   void all_sent();
 
@@ -89,6 +104,7 @@ class KernelStream : public Stream, public ListLink<> {
   State state_ = State::kNew;
   bool paused_ = false;
   bool peer_ended_ = false;
+  unsigned since_large_window_ = kBulkMemory;  // receives
   SendQueue output_;
   std::optional<Error> reason_;
   int output_result_ = 0;  // what waiting output completes with

@@ -12,9 +12,6 @@ namespace cairn::runtime {
 
 namespace {
 
-// Below this size a window is not worth a receive of its own: the bytes are copied out of a shared buffer that brings
-// what follows as well.
-constexpr size_t kSmallestWindow = size_t{8} << 10;
 // How long a stream without input stays hot: a round trip to a peer that answers at once.
 constexpr Duration kHotFor = std::chrono::microseconds(50);
 
@@ -76,12 +73,13 @@ void UringStream::start_receive() {
     io_uring_prep_poll_add(&backend_.ring().next_sqe(&receive_), socket(), POLLIN);
   } else if (const auto window = this->window(); window.size() >= kSmallestWindow) {
     receive_kind_ = ReceiveKind::kWindow;
+    read_ahead(window.size(), 0);
     io_uring_sqe& sqe = backend_.ring().next_sqe(&receive_);
     io_uring_prep_recv(&sqe, socket(), window.data(), window.size(), MSG_WAITALL);
   } else {
     receive_kind_ = ReceiveKind::kBuffer;
     io_uring_sqe& sqe = backend_.ring().next_sqe(&receive_);
-    io_uring_prep_recv(&sqe, socket(), nullptr, buffers->buffer_bytes(), 0);
+    io_uring_prep_recv(&sqe, socket(), nullptr, read_ahead(window.size(), buffers->buffer_bytes()), 0);
     sqe.flags |= IOSQE_BUFFER_SELECT;
     sqe.buf_group = UringReceiveBuffers::kGroup;
     if (!more_is_there_) sqe.ioprio |= IORING_RECVSEND_POLL_FIRST;

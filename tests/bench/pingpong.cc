@@ -58,7 +58,7 @@ struct Settings {
   size_t answer = 4120;
   unsigned depth = 1;
   double seconds = 2;
-  bool window = false;  // the client takes answers through a window
+  bool window = false;  // what follows a header of 24 bytes goes through a window
   ReactorGroupOptions group;
 };
 
@@ -100,16 +100,28 @@ class End final : public StreamHandler {
       : stream_(std::move(stream)),
         in_bytes_(in_bytes),
         out_(out_bytes, 2 * depth + 1),
-        window_(window ? in_bytes : 0) {
+        window_(window ? in_bytes - kHeader : 0) {
     stream_->start(*this);
   }
   void ask() { out_.send(*stream_); }
 
   std::span<std::byte> receive_window() override {
-    return window_.empty() ? std::span<std::byte>{} : std::span(window_).subspan(partial_);
+    if (window_.empty() || partial_ < kHeader) return {};
+    return std::span(window_).subspan(partial_ - kHeader);
   }
   void on_window_filled(size_t size) override { take(size); }
-  void on_receive(std::span<const std::byte> data) override { take(data.size()); }
+  void on_receive(std::span<const std::byte> data) override {
+    if (window_.empty()) return take(data.size());
+    while (!data.empty()) {
+      size_t size = std::min(kHeader - std::min(partial_, kHeader), data.size());
+      if (partial_ >= kHeader) {
+        size = std::min(in_bytes_ - partial_, data.size());
+        std::memcpy(window_.data() + partial_ - kHeader, data.data(), size);
+      }
+      data = data.subspan(size);
+      take(size);
+    }
+  }
   void on_closed(const Error&) override { closed.set(); }
 
   Stream& stream() { return *stream_; }
@@ -118,6 +130,7 @@ class End final : public StreamHandler {
   Event closed;
 
  private:
+  static constexpr size_t kHeader = 24;
   void take(size_t size) {
     partial_ += size;
     uint64_t whole = 0;
@@ -223,15 +236,16 @@ int main(int argc, char** argv) {
       run_on(server_reactor, "listen", [&]() -> Task<SocketAddress> {
         listener = std::move(*server_reactor.backend().listen(
             *SocketAddress::ip("127.0.0.1", 0), [&](std::unique_ptr<AcceptedStream> accepted) {
-              server = std::make_unique<End>(server_reactor.backend().adopt(std::move(accepted)), settings.question,
-                                             settings.answer, settings.depth, false);
+              server =
+                  std::make_unique<End>(server_reactor.backend().adopt(std::move(accepted)), settings.question,
+                                        settings.answer, settings.depth, settings.window && settings.question >= 8192);
             }));
         co_return listener->local_address();
       }).get();
   run_on(client_reactor, "connect", [&]() -> Task<> {
     auto stream = co_await client_reactor.backend().connect(address);
-    client =
-        std::make_unique<End>(std::move(*stream), settings.answer, settings.question, settings.depth, settings.window);
+    client = std::make_unique<End>(std::move(*stream), settings.answer, settings.question, settings.depth,
+                                   settings.window && settings.answer >= 8192);
     for (unsigned i = 0; i < settings.depth; ++i) client->ask();
   }).get();
 
