@@ -10,7 +10,9 @@ Needs a load generator and, for ratios, a peer; both are named by the environmen
   CAIRN_BENCH_PEER_ADDR     its transport id, as the generator takes it: "trtype:TCP adrfam:IPv4 traddr:127.0.0.1 ..."
 
 The target gets core 0, the generator core 1. Both sides are measured in turn, round by round, so that what else the
-machine does hits both; medians and spreads of the rounds are shown. Only one side runs at a time.
+machine does hits both; medians and spreads of the rounds are shown. Only one side runs at a time. A measurement during
+which somebody waited for a processor for more than 3 % of the time (the kernel's pressure gauge) counts as disturbed;
+how many were is told below the table.
 """
 
 import os
@@ -20,6 +22,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from typing import Iterator, NamedTuple
 
 import bench_engine
@@ -29,6 +32,7 @@ from bench_engine import median_and_spread
 TARGET_CORE, LOAD_CORE = 0, 1
 PEER_START_TIMEOUT_S = 60
 ROUND_TIMEOUT_S = 60
+DISTURBED_SHARE = 0.03
 DEVICE = "malloc:///bench?size_mb=64"
 
 
@@ -49,9 +53,9 @@ def jobs() -> list[Job]:
 
 
 class Generator:
-    def __init__(self, program: str, seconds: float):
+    def __init__(self, program: str, seconds: int):
         self._command = [program, *shlex.split(os.environ.get("CAIRN_BENCH_PERF_OPTIONS", "")), "-c", hex(1 << LOAD_CORE),
-                         "-t", f"{seconds:g}"]
+                         "-t", str(seconds)]
 
     def measure(self, job: Job, address: str) -> float:
         """I/O per second."""
@@ -104,6 +108,14 @@ class Peer:
         self._process.stdout.close()
 
 
+def waited_seconds() -> float | None:
+    """How long ever somebody waited for a processor; nothing when the kernel does not tell."""
+    gauge = pathlib.Path("/proc/pressure/cpu")
+    if not gauge.exists():
+        return None
+    return int(re.search(r"^some .*total=(\d+)", gauge.read_text(), re.MULTILINE)[1]) / 1e6
+
+
 def selected(pattern: str) -> Iterator[Job]:
     return (job for job in jobs() if re.search(pattern, job.name))
 
@@ -119,15 +131,20 @@ def run(options) -> dict | None:
         if command := os.environ.get("CAIRN_BENCH_PEER"):
             sides["peer"] = Peer(command, os.environ["CAIRN_BENCH_PEER_ADDR"])
         seen: dict[str, dict[str, list[float]]] = {job.name: {side: [] for side in sides} for job in chosen}
+        disturbed = measured = 0
         for round_number in range(options.rounds):
             for side, target in sides.items():
                 with target as address:
                     for job in chosen:
+                        before, started = waited_seconds(), time.monotonic()
                         seen[job.name][side].append(generator.measure(job, address))
+                        if before is not None:
+                            measured += 1
+                            disturbed += waited_seconds() - before > DISTURBED_SHARE * (time.monotonic() - started)
                         print(f"round {round_number + 1}/{options.rounds}  {side}  {job.name}: "
                               f"{seen[job.name][side][-1]:.0f}", file=sys.stderr)
     return {"benchmark": "target_iops", "rounds": options.rounds, "seconds": options.seconds,
-            "engine_options": options.engine_options, "iops": seen}
+            "engine_options": options.engine_options, "iops": seen, "gauged": measured, "disturbed": disturbed}
 
 
 def show(result: dict | None) -> str:
@@ -145,11 +162,15 @@ def show(result: dict | None) -> str:
             row += [f"{peer / 1000:.1f} K", f"{100 * peer_spread:.0f} %", f"{ratio:.2f}",
                     f"{min(ratios):.2f}..{max(ratios):.2f}"]
         rows.append(row)
-    header = [f"target, memory device, {result['rounds']} rounds of {result['seconds']:g} s", "IOPS", "spread"]
+    header = [f"target, memory device, {result['rounds']} rounds of {result['seconds']} s", "IOPS", "spread"]
     if rows and len(rows[0]) > len(header):
         header += ["peer", "spread", "ratio", "range"]
-    text = bench_engine.table(header, rows)
-    return text if len(header) > 3 else text + "\nno peer (CAIRN_BENCH_PEER is not set): no ratios"
+    lines = [bench_engine.table(header, rows)]
+    if result["gauged"]:
+        lines.append(f"{result['disturbed']} of {result['gauged']} measurements were disturbed by other processes")
+    if len(header) == 3:
+        lines.append("no peer (CAIRN_BENCH_PEER is not set): no ratios")
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -165,7 +186,7 @@ def main() -> int:
 
 def add_options(parser) -> None:
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=3, help="of a measurement")
+    parser.add_argument("--seconds", type=int, default=3, help="of a measurement")
     parser.add_argument("--jobs", default="", help="only those whose name matches this regular expression")
     parser.add_argument("--engine-options", default="", help="further options for our engine, in one argument")
 

@@ -11,8 +11,9 @@ from nvme_tcp_host import CommandFailed, Controller, Disconnected, host_id_of
 BLOCK = 4096
 BLOCKS = 512  # a writer's share of the device
 WRITERS = 4
-FLUSHES_BEFORE_KILL = 12
+FLUSHES_BEFORE_KILL = 8  # in four rounds every block is written
 ROUNDS = 4
+FLUSHES_TIMEOUT_S = 240 * TIME_FACTOR  # a flush of a busy disk takes seconds
 
 WRITE_EXCLUSIVE, EXCLUSIVE_ACCESS_ALL = 1, 6
 CONFLICT = 0x83
@@ -24,6 +25,7 @@ class Writer:
     def __init__(self, number: int):
         self.first = number * BLOCKS
         self.sequence = 0
+        self.batches = 0
         self.written = [0] * BLOCKS  # newest number sent to the block
         self.acknowledged = [0] * BLOCKS
         self.flushed = [0] * BLOCKS
@@ -42,8 +44,9 @@ class Writer:
                 self.flushes += 1
 
     def next_indices(self, count: int) -> list[int]:
-        # Far from each other, and no two alike: writes under way at a time must not overlap.
-        return [(self.sequence * 7 + each * (BLOCKS // count)) % BLOCKS for each in range(count)]
+        # No two alike: writes under way at a time must not overlap. All blocks get their turn.
+        self.batches += 1
+        return [self.batches * 7 % (BLOCKS // count) + each * (BLOCKS // count) for each in range(count)]
 
     async def write(self, host: Controller, queue: int, index: int) -> None:
         self.sequence += 1
@@ -85,8 +88,9 @@ class Durability(EngineCase):
                     self.assertEqual(await writer.check(host), [])
                     writer.flushes = 0
                 tasks = [asyncio.create_task(writer.run(host, queue)) for queue, writer in enumerate(writers)]
-                await settled("the writers flush", lambda: min(each.flushes for each in writers) >= FLUSHES_BEFORE_KILL,
-                              lambda: [each.flushes for each in writers])
+                await settled("the writers flush or one has failed", lambda: any(each.done() for each in tasks) or min(
+                    each.flushes for each in writers) >= FLUSHES_BEFORE_KILL, lambda: [each.flushes for each in writers],
+                    FLUSHES_TIMEOUT_S)
                 engine.kill()
                 await asyncio.wait_for(asyncio.gather(*tasks), 30 * TIME_FACTOR)
                 host.reset()
