@@ -26,6 +26,7 @@ PLAIN = Framing()
 
 class Hostile(EngineCase):
     async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
         self.under_test = self.engine()
         nqn = self.under_test.create_and_share("malloc:///victim?size_mb=8")
         self.site = Site(self.under_test, nqn)

@@ -15,6 +15,7 @@ NOTICE_TIMEOUT_S = 60 * TIME_FACTOR
 
 class Resize(EngineCase):
     async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
         self.disk = self.folder / "disk.img"
         self.grow(OLD_BLOCKS)
         self.under_test = self.engine("-l", "0,1")

@@ -14,6 +14,7 @@ QUEUES = 8
 
 class Spread(EngineCase):
     async def asyncSetUp(self) -> None:
+        await super().asyncSetUp()
         self.under_test = self.engine("-l", "0,1")
         self.nqn = self.under_test.create_and_share("malloc:///m0?size_mb=16")
 
