@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/duration_text.h"
 #include "engine/target_interface.h"
 #include "engine/version.h"
 #include "runtime/core_set.h"
@@ -333,45 +334,6 @@ Result<> apply_target_environment(const Environment& environment, EngineOptions&
 }
 
 }  // namespace
-
-Result<Duration> parse_duration(const std::string& text) {
-  Duration total{};
-  const char* at = text.data();
-  const char* const end = at + text.size();
-  bool any = false;
-  while (at != end) {
-    if (*at == ' ') {
-      ++at;
-      continue;
-    }
-    uint64_t value = 0;
-    const auto [after, error] = std::from_chars(at, end, value);
-    if (error != std::errc() || value > 1'000'000'000'000)
-      return bad("duration", text, "expected numbers with units: us, ms, s, m, h");
-    const char* unit_end = after;
-    while (unit_end != end && std::isalpha(static_cast<unsigned char>(*unit_end)) != 0) ++unit_end;
-    const std::string_view unit(after, unit_end);
-    if (unit == "ns") {
-      total += std::chrono::nanoseconds(value);
-    } else if (unit == "us") {
-      total += std::chrono::microseconds(value);
-    } else if (unit == "ms") {
-      total += std::chrono::milliseconds(value);
-    } else if (unit == "s" || unit == "sec") {
-      total += std::chrono::seconds(value);
-    } else if (unit == "m" || unit == "min") {
-      total += std::chrono::minutes(value);
-    } else if (unit == "h" || unit == "hour") {
-      total += std::chrono::hours(value);
-    } else if (!(unit.empty() && value == 0)) {
-      return bad("duration", text, "expected numbers with units: us, ms, s, m, h");
-    }
-    at = unit_end;
-    any = true;
-  }
-  if (!any) return bad("duration", text, "expected numbers with units: us, ms, s, m, h");
-  return total;
-}
 
 Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Environment& environment) {
   Raw raw;

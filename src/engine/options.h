@@ -46,7 +46,4 @@ struct ParsedOptions {
 // what is accepted.
 Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Environment& environment);
 
-// "110s", "5ms", "250us", "1m 30s" (as in the original's humantime).
-Result<Duration> parse_duration(const std::string& text);
-
 }  // namespace cairn::engine
