@@ -89,7 +89,8 @@ void Channel::conclude(Io& io, nvme::Status status) {
   io.status = status;
   if (!io.internal_) {
     const uint64_t bytes = has_no_range(io.type) ? 0 : io.num_blocks * device_->block_size();
-    statistics_.count(io.type, bytes, reactor_.now() - io.submitted_at_, status.is_success(),
+    io.completed_at_ = reactor_.now();
+    statistics_.count(io.type, bytes, io.completed_at_ - io.submitted_at_, status.is_success(),
                       device_->statistics_.epoch());
     --in_flight_;
   }

@@ -51,11 +51,15 @@ class Io : public ListLink<> {
 
   nvme::Status status;  // the outcome, valid in `complete`
   void (*complete)(Io& io) = nullptr;
+  // When the channel took it and when it gave it back, for those who measure. Valid in `complete`.
+  TimePoint submitted_at() const { return submitted_at_; }
+  TimePoint completed_at() const { return completed_at_; }
 
  private:
   friend class Channel;
   friend class DriverArea;
   TimePoint submitted_at_{};
+  TimePoint completed_at_{};
   bool internal_ = false;  // a step of an emulated I/O: not checked and not counted
   alignas(16) std::byte driver_area_[kDriverAreaSize];
 };
