@@ -31,6 +31,8 @@ class ChainDecoder {
   Result<uint32_t> add(PageView page);
   // Call once, after add() returned kNoPage.
   Result<BlobMetadata> finish();
+  // What has been read so far, good for looking at a blob that is damaged further on.
+  const BlobMetadata& partial() const { return blob_; }
 
  private:
   Result<> add_descriptor(const Descriptor& descriptor);
