@@ -27,6 +27,8 @@ class BufferPool {
 
   std::span<std::byte> region() const { return region_; }
   size_t bytes_in_use() const { return bytes_in_use_; }  // in buffers, by their class size
+  // Bytes of the buffer that allocate(size) gives.
+  static size_t buffer_size(size_t size) { return kClassSizes[class_of(size)]; }
 
   // A buffer of at least `size` (1..kMaxBufferSize) bytes, content undefined; nullptr when the pool is used up.
   // 4096-byte aligned.

@@ -8,7 +8,6 @@ namespace {
 
 using nvme::NvmOpcode;
 using runtime::Task;
-using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr uint32_t kMaxIo = 256 << 10;
@@ -113,54 +112,114 @@ TEST(TargetBuffersSim, FusedPairs) {
   for_each_sim_seed([](uint64_t seed) { run_all(seed, std::vector(4, Work::kCompareAndWrite)); });
 }
 
-// Hosts that get an R2T and never send have the whole pool; the others go on as soon as they are gone, at the latest
-// when their keep-alive expires.
-Task<> hog(SimSite& site, uint8_t number, int& hogs) {
+// ---- Hosts that keep buffers waiting
+
+enum class Keeping : uint8_t {
+  kWrites,  // gets R2Ts and never sends the data
+  kReads,   // takes no answers
+};
+
+struct Hog {
+  std::unique_ptr<TestHost> host = nullptr;
+  int running = 0;  // commands
+};
+
+Task<> connect_hog(SimSite& site, uint8_t number, Hog& hog) {
   TestHostOptions options = site.host_options(number);
   options.kato_ms = 10000;
   options.queue.in_capsule_size = 1024;  // Connect and such
   options.queue.answers_r2t = false;
-  options.queue.command_timeout = seconds(3600);
+  options.queue.command_timeout = std::chrono::hours(10);
   auto connected = co_await TestHost::connect(options);
   CAIRN_CHECK(connected.has_value());
-  TestHost& host = **connected;
-  const std::vector<std::byte> data(kMaxIo);
-  std::vector<runtime::TaskHandle> tasks;
-  for (int i = 0; i < 8; ++i) {
-    tasks.push_back(runtime::Reactor::current().spawn(
-        "hog", [](TestHostQueue& queue, const std::vector<std::byte>& bytes) -> Task<> {
-          const auto answer = co_await queue.run(TestHost::range_sqe(NvmOpcode::kWrite, 0, kMaxBlocks), bytes);
-          EXPECT_FALSE(answer.has_value());  // the connection ends first
-        }(host.io(), data)));
-  }
-  while (host.io().num_r2ts() == 0) co_await runtime::sleep_for(milliseconds(1));
-  ++hogs;
-  host.fall_silent();
-  for (const auto& task : tasks) co_await task.join();
-  co_await host.close();
-  --hogs;
+  hog.host = std::move(*connected);
 }
 
-TEST(TargetBuffersSim, HostsThatNeverSend) {
-  for_each_sim_seed([](uint64_t seed) {
-    SimSite site(options_of(seed));
+Task<> hold(Hog& hog, Keeping keeping) {
+  const std::vector<std::byte> data(kMaxIo);
+  const auto answer =
+      keeping == Keeping::kWrites
+          ? co_await hog.host->io().run(TestHost::range_sqe(NvmOpcode::kWrite, 0, kMaxBlocks), data)
+          : co_await hog.host->io().run(TestHost::range_sqe(NvmOpcode::kRead, 0, kMaxBlocks), {}, kMaxIo);
+  EXPECT_FALSE(answer.has_value());  // the connection ends first
+  --hog.running;
+}
+
+// Each hog has 8 of the largest commands in hand and its controller is kept alive; one other host works.
+struct HogSite {
+  SimSite site;
+  runtime::sim::Node& node;
+  std::vector<Hog> hogs;
+  Hosts test{.site = site, .commands_each = 2};
+
+  HogSite(uint64_t seed, size_t num_hogs, Keeping keeping)
+      : site(with_one_reactor(seed)), node(site.add_host()), hogs(num_hogs) {
     site.start_target();
-    int hogs = 0;
-    runtime::sim::Node& bad = site.add_host();
-    bad.start();
-    {
-      const runtime::Reactor::Scope scope(bad.reactor(0));
-      for (uint8_t number = 100; number < 103; ++number) bad.reactor(0).spawn("hog", hog(site, number, hogs));
+    node.start();
+    const runtime::Reactor::Scope scope(node.reactor(0));
+    for (size_t i = 0; i < hogs.size(); ++i) {
+      site.run(node, connect_hog(site, static_cast<uint8_t>(100 + i), hogs[i]));
+      if (keeping == Keeping::kReads) hogs[i].host->io().pause_receiving();
+      for (; hogs[i].running < 8; ++hogs[i].running) node.reactor(0).spawn("hold", hold(hogs[i], keeping));
     }
-    site.run_until([&] { return hogs > 0; });
-    Hosts test{.site = site, .commands_each = 2, .running = 1};
+    site.world().run_for(seconds(1));
+  }
+
+  void let_other_host_work(Duration limit) {
     runtime::sim::Node& good = site.add_host();
     good.start();
-    site.run(good, run_host(test, 1, Work::kReadAndWrite));
+    ++test.running;
+    site.run(good, run_host(test, 1, Work::kReadAndWrite), limit);
     EXPECT_EQ(test.running, 0);
-    site.run_until([&] { return hogs == 0; });
+    EXPECT_EQ(test.fault, "");
+  }
+
+  // Seen from the target: who takes nothing does not notice. No other host is connected.
+  bool any_hog_lost() {
+    site.world().run_for(seconds(1));
+    return site.target().target->num_connections() < 2 * hogs.size();  // admin and I/O
+  }
+
+  void end() {
+    for (Hog& hog : hogs) {
+      site.run(node, hog.host->close());
+      EXPECT_EQ(hog.running, 0);
+    }
     site.stop_target();
-  });
+  }
+
+  static SimSiteOptions with_one_reactor(uint64_t seed) {
+    SimSiteOptions options = options_of(seed);
+    options.num_reactors = 1;
+    options.network.max_buffer_bytes = 64 << 10;  // of sockets: an answer does not fit
+    return options;
+  }
+};
+
+// One host has its share of the pool at most: it is in nobody's way, and nobody minds it.
+TEST(TargetBuffersSim, AHostThatKeepsItsShareForEver) {
+  for (const Keeping keeping : {Keeping::kWrites, Keeping::kReads}) {
+    for_each_sim_seed([&](uint64_t seed) {
+      HogSite test(seed, 1, keeping);
+      test.let_other_host_work(seconds(60));
+      test.site.world().run_for(std::chrono::minutes(1));
+      EXPECT_FALSE(test.any_hog_lost());
+      test.end();
+    });
+  }
+}
+
+// Several have all of it: they lose it when others want it, though their controllers are alive.
+TEST(TargetBuffersSim, HostsThatKeepThePoolForEver) {
+  for (const Keeping keeping : {Keeping::kWrites, Keeping::kReads}) {
+    for_each_sim_seed([&](uint64_t seed) {
+      HogSite test(seed, 3, keeping);
+      EXPECT_FALSE(test.any_hog_lost());
+      test.let_other_host_work(seconds(60));
+      EXPECT_TRUE(test.any_hog_lost());
+      test.end();
+    });
+  }
 }
 
 }  // namespace

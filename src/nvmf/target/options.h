@@ -33,6 +33,9 @@ struct Options {
   Duration keep_alive_granularity = std::chrono::seconds(10);  // KAS; KATO is rounded up to it
   // A connection that has not completed ICReq and Connect by then is closed.
   Duration connect_timeout = std::chrono::seconds(10);
+  // How long a host may keep buffers waiting, for data it was asked for or answers it does not take, while other
+  // commands of the reactor wait for memory. Then its connection is closed; at the latest after twice this time.
+  Duration buffer_patience = std::chrono::seconds(5);
   std::string firmware_revision = "1.0.0";  // FR, at most 8 characters
 };
 

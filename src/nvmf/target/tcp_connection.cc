@@ -16,7 +16,10 @@ TcpConnection::TcpConnection(Target& target, std::unique_ptr<runtime::Stream> st
       connect_timer_([this] {
         log_protocol_error("no Connect command within the time allowed");
         disconnect();
-      }) {
+      }),
+      memory_share_(std::max(memory_for(target.options().max_io_size),
+                             reactor_.buffers().region().size() / kConnectionsToFillPool)),
+      patience_timer_([this] { end_if_withholding(); }) {
   target_.num_connections_.fetch_add(1, std::memory_order_relaxed);
   receive_rules_.receiver = nvme::PduReceiver::kController;
   // Before Connect the queue may be an admin queue, whose capsules may carry 8192 bytes.
@@ -51,6 +54,7 @@ void TcpConnection::on_closed(const Error& reason) {
   log::debug("nvmf: connection from {} ended: {}", peer_address().to_string(), reason.to_string());
   state_ = State::kClosed;
   connect_timer_.disarm();
+  patience_timer_.disarm();
   data_request_ = nullptr;
   // What waits for buffers or host data will never get on; what the core has comes back through complete(). Waiters go
   // first: the memory that the others give back must not wake them.
@@ -134,101 +138,6 @@ void TcpConnection::free_slot(TcpRequest& request) {
   request.phase = TcpPhase::kFree;
   request.state = RequestState::kFree;
   free_slots_.push_front(request);  // the one whose memory is in the cache
-}
-
-// ---- Data buffers ----
-
-// After begin(): finds memory for the data, then the host's data or the execution.
-void TcpConnection::prepare_data(TcpRequest& request) {
-  if (request.direction == nvme::DataDirection::kNone || request.data_length == 0 || request.in_place) {
-    execute(request);
-    return;
-  }
-  request.phase = TcpPhase::kBuffers;
-  if (request.host_data_in_capsule) {
-    // The bytes are here and cannot wait.
-    if (reactor_.buffers().has_waiters() || !get_buffers(request)) attach_overflow(request);
-    request.phase = TcpPhase::kHostData;
-    return;
-  }
-  const auto* first_half = static_cast<const TcpRequest*>(request.fused_partner);
-  if (first_half != nullptr && first_half->phase != TcpPhase::kBuffers) {
-    take_buffers_at_once(request);
-    return;
-  }
-  if (!reactor_.buffers().has_waiters() && get_buffers(request)) {
-    buffers_ready(request);
-    return;
-  }
-  request.waiter.size = std::min<size_t>(request.data_length, runtime::BufferPool::kMaxBufferSize);
-  reactor_.buffers().wait(request.waiter);
-}
-
-// Gets what is still missing. False when the pool has no more; what was got is kept.
-bool TcpConnection::get_buffers(TcpRequest& request) {
-  constexpr size_t kUnit = runtime::BufferPool::kMaxBufferSize;
-  const size_t needed = (request.data_length + kUnit - 1) / kUnit;
-  while (request.num_buffers < needed) {
-    std::byte* buffer = reactor_.buffers().allocate(std::min<size_t>(request.data_length, kUnit));
-    if (buffer == nullptr) return false;
-    request.buffers[request.num_buffers++] = buffer;
-  }
-  describe_buffers(request);
-  return true;
-}
-
-void TcpConnection::buffers_ready(TcpRequest& request) {
-  if (!get_buffers(request)) {
-    reactor_.buffers().wait_first(request.waiter);
-    return;
-  }
-  auto* second_half = static_cast<TcpRequest*>(request.fused_partner);
-  go_on_with_buffers(request);
-  if (second_half != nullptr && second_half->phase == TcpPhase::kBuffers) {
-    second_half->waiter.unlink();
-    take_buffers_at_once(*second_half);
-  }
-}
-
-// For the second half of a fused pair whose first half has its buffers. If it waited in line, those before it might
-// wait for just these buffers. The memory beyond the pool's is no more than what first halves have of the pool.
-void TcpConnection::take_buffers_at_once(TcpRequest& request) {
-  if (!get_buffers(request)) attach_overflow(request);
-  go_on_with_buffers(request);
-}
-
-void TcpConnection::go_on_with_buffers(TcpRequest& request) {
-  if (request.direction == nvme::DataDirection::kHostToController) {
-    request.phase = TcpPhase::kHostData;
-    send_r2t(request);
-  } else {
-    execute(request);
-  }
-}
-
-void TcpConnection::attach_overflow(TcpRequest& request) {
-  release_data(request);
-  request.overflow = std::make_unique<std::byte[]>(request.data_length);
-  const iovec piece{request.overflow.get(), request.data_length};
-  request.set_data({&piece, 1});
-}
-
-void TcpConnection::describe_buffers(TcpRequest& request) {
-  std::array<iovec, TcpRequest::kMaxBuffers> pieces;
-  size_t left = request.data_length;
-  for (size_t i = 0; i < request.num_buffers; ++i) {
-    const size_t size = std::min(left, runtime::BufferPool::kMaxBufferSize);
-    pieces[i] = {request.buffers[i], size};
-    left -= size;
-  }
-  request.set_data({pieces.data(), request.num_buffers});
-}
-
-void TcpConnection::release_data(TcpRequest& request) {
-  // The list is emptied first: release() may run a waiter that looks at this slot.
-  const uint8_t count = std::exchange(request.num_buffers, uint8_t{0});
-  for (size_t i = 0; i < count; ++i) reactor_.buffers().release(request.buffers[i]);
-  request.overflow.reset();
 }
 
 void TcpConnection::execute(TcpRequest& request) {

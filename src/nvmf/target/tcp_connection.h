@@ -4,11 +4,10 @@
 // States: kInitializing (only ICReq) -> kOpen -> kTerminating (a termination request was sent; nothing is read any
 // more) -> kClosed; disconnect() goes from any to kClosed by way of Stream::close. Lives on one reactor.
 //
-// A request's way: slot taken at its capsule -> QueuePair::begin -> buffers (waits when the pool is used up, first come
-// first served; the second half of a fused pair gets them as soon as the first has, whose buffers would wait with it)
-// -> host data (capsule or one R2T for all of it) -> QueuePair::execute -> complete() -> slot free when its output was
-// handed to the kernel. Limits: slots are twice the queue depth (answers still on their way hold one); a host that has
-// more commands outstanding breaks the protocol.
+// A request's way: slot taken at its capsule -> QueuePair::begin -> buffers (tcp_buffers.cc) -> host data (capsule or
+// one R2T for all of it) -> QueuePair::execute -> complete() -> slot free when its output was handed to the kernel.
+// Limits: slots are twice the queue depth (answers still on their way hold one); a host that has more commands
+// outstanding breaks the protocol.
 #pragma once
 
 #include <memory>
@@ -81,7 +80,15 @@ class TcpConnection final : public Connection, public runtime::StreamHandler, pu
       for (size_t i = 0; i < kSlotsPerChunk; ++i) function(chunk[i]);
     }
   }
+
+  // tcp_buffers.cc
   void prepare_data(TcpRequest& request);
+  void take_share(TcpRequest& request);
+  bool share_left_for(const TcpRequest& request) const;
+  void serve_share_waiters();
+  void wait_for_host(TcpRequest& request);
+  void end_if_withholding();
+  void seek_buffers(TcpRequest& request);
   bool get_buffers(TcpRequest& request);
   void buffers_ready(TcpRequest& request);
   void take_buffers_at_once(TcpRequest& request);
@@ -89,12 +96,16 @@ class TcpConnection final : public Connection, public runtime::StreamHandler, pu
   void attach_overflow(TcpRequest& request);
   void describe_buffers(TcpRequest& request);
   void release_data(TcpRequest& request);
+  static size_t memory_for(size_t data_length);
+
   void execute(TcpRequest& request);
   void log_protocol_error(std::string_view what) const;
 
   static constexpr size_t kSlotsPerChunk = 16;
   // How long a host has to take a termination request before the connection is cut.
   static constexpr Duration kTerminationLinger = std::chrono::seconds(1);
+  // So many connections at least it takes to use up a reactor's pool, whatever their hosts do.
+  static constexpr size_t kConnectionsToFillPool = 4;
   // Payloads at least this large are received in place rather than copied out of the receive buffer.
   static constexpr size_t kMinWindow = 16384;
 
@@ -111,6 +122,12 @@ class TcpConnection final : public Connection, public runtime::StreamHandler, pu
   IntrusiveList<Request> free_slots_;
   size_t num_slots_ = 0;
   size_t max_slots_ = kSlotsPerChunk;
+
+  // Data buffers
+  size_t memory_share_;  // bytes of the reactor's pool for requests of this connection at most
+  size_t memory_taken_ = 0;
+  IntrusiveList<runtime::BufferPool::Waiter> share_waiters_;
+  runtime::Timer patience_timer_;
 
   // Receiving
   nvme::ReceiveRules receive_rules_;

@@ -137,7 +137,11 @@ void TcpConnection::take_capsule() {
   request.state = RequestState::kReceived;
   request.phase = TcpPhase::kCore;
   queue_pair_.begin(request);
-  if (request.state != RequestState::kPrepared || state_ != State::kOpen) return;
+  if (request.state != RequestState::kPrepared) return;
+  if (state_ != State::kOpen) {
+    queue_pair_.finish(request, nvme::Status::generic(nvme::GenericStatus::kAbortedSqDeletion));
+    return;
+  }
 
   if (request.direction == nvme::DataDirection::kHostToController && request.data_length > 0) {
     const bool by_r2t = sgl.is(nvme::SglType::kTransportDataBlock, nvme::SglSubtype::kTransport);

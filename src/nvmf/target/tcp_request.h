@@ -17,7 +17,7 @@ class TcpConnection;
 // Where a slot is, seen from the transport. kBuffers and kHostData are both RequestState::kPrepared for the core.
 enum class TcpPhase : uint8_t {
   kFree,
-  kBuffers,   // waits for memory of the reactor's pool
+  kBuffers,   // waits for memory: its connection's share, then the reactor's pool
   kHostData,  // waits for the host's data, in the capsule or by R2T
   kCore,      // begin() or execute() has it
   kSending,   // the answer is on its way
@@ -45,7 +45,9 @@ struct TcpRequest final : Request {
   std::array<std::byte*, kMaxBuffers> buffers{};  // of the reactor's pool; all but a lone one are kMaxBufferSize
   uint8_t num_buffers = 0;
   std::unique_ptr<std::byte[]> overflow;  // for data that could not wait when the pool was used up
-  BufferWaiter waiter;
+  size_t memory_taken = 0;                // bytes of the connection's share of the pool
+  BufferWaiter waiter;                    // in the connection's list or the pool's
+  TimePoint host_since{};                 // memory waits for the host since then (kHostData, kSending)
 
   Output answer;  // C2HData and CapsuleResp
   Output r2t;

@@ -30,6 +30,7 @@ void TcpConnection::complete(Request& completed) {
   request.phase = TcpPhase::kSending;
   request.state = RequestState::kCompleted;
   if (state_ == State::kOpen) {
+    wait_for_host(request);
     send_answer(request);
   } else if (request.sends_in_flight == 0) {  // else output_done() frees it
     release_data(request);

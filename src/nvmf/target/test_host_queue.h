@@ -66,6 +66,8 @@ class TestHostQueue final : private runtime::StreamHandler {
   runtime::Event& closed_event() { return closed_; }
   runtime::Task<> close();
   void begin_close() { stream_->close(); }
+  // Takes nothing more from the target.
+  void pause_receiving() { stream_->pause(); }
 
   // What the target did against the protocol; empty: nothing.
   const std::string& fault() const { return fault_; }
