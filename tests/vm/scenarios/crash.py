@@ -1,4 +1,8 @@
-"""kill -9 of the engine under writers that flush all the time: what a flush acknowledged is there afterwards."""
+"""kill -9 of the engine under writers that flush all the time: what a flush acknowledged is there afterwards.
+
+Two writers: fio with an fdatasync after each write, which checks every block it wrote; and one of our own, which
+knows how far the flushes got that it saw acknowledged.
+"""
 
 import re
 
@@ -11,6 +15,7 @@ CRASHES = 3
 BLOCKS = 256  # the writer goes round and round in the first MiB; fio works behind it
 FLUSH_EVERY = 4
 ACKNOWLEDGED_BETWEEN_CRASHES = 50 * FLUSH_EVERY
+FIO_AREA = "--offset=16M --size=32M"
 
 
 @scenario()
@@ -20,10 +25,12 @@ def crash_keeps_flushed_writes(rig: Rig) -> None:
         nqn = engine.create_and_share(uri)
         controller = rig.host.connect(nqn, engine.port)
         writer = rig.guest.start(f"exec sequence-writer write {controller.device} {BLOCKS} {FLUSH_EVERY}")
-        fio = rig.guest.start(f"cd /tmp && fio {FIO_DEFAULTS} --filename={controller.device} --offset=16M --size=4M "
-                              "--fdatasync=4")
+        fio_job = f"cd /tmp && fio {FIO_DEFAULTS} --filename={controller.device} {FIO_AREA}"
+        # Slow enough to write through all the crashes; any error of an I/O ends it with another exit code.
+        fio = rig.guest.start(f"{fio_job} --do_verify=0 --fdatasync=1 --rate_iops=300")
         for _ in range(CRASHES):
             _wait_for_progress(writer)
+            expect(fio.running, "fio writes when the engine is killed")
             engine.kill()
             _come_back(rig, engine, controller, uri)
         _wait_for_progress(writer)
@@ -38,6 +45,7 @@ def crash_keeps_flushed_writes(rig: Rig) -> None:
         engine.kill()
         _come_back(rig, engine, controller, uri)
         rig.guest.check(f"sequence-writer check {controller.device} {BLOCKS} {acknowledged}")
+        rig.guest.check(f"{fio_job} --verify_only", 120)
 
 
 def _come_back(rig: Rig, engine: Engine, controller: Controller, uri: str) -> None:
