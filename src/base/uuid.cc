@@ -1,14 +1,19 @@
 #include "base/uuid.h"
 
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
 #include <cstring>
 
-#include <fmt/format.h>
+#include "base/check.h"
 
 namespace cairn {
 
 namespace {
 constexpr size_t kTextLength = 36;
-constexpr bool is_dash(size_t position) { return position == 8 || position == 13 || position == 18 || position == 23; }
+constexpr bool is_dash(size_t position) {
+  return position == 8 || position == 13 || position == 18 || position == 23;
+}
 
 int hex_value(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -42,6 +47,18 @@ Uuid Uuid::random_v4(uint64_t high, uint64_t low) {
   std::memcpy(bytes.data() + 8, &low, 8);
   bytes[6] = static_cast<uint8_t>((bytes[6] & 0x0f) | 0x40);  // version 4, RFC 9562 section 5.4
   bytes[8] = static_cast<uint8_t>((bytes[8] & 0x3f) | 0x80);  // variant 10
+  return Uuid(bytes);
+}
+
+Uuid Uuid::of_name(const Uuid& name_space, std::string_view name) {
+  std::string text(reinterpret_cast<const char*>(name_space.bytes_.data()), name_space.bytes_.size());
+  text += name;
+  std::array<uint8_t, EVP_MAX_MD_SIZE> digest{};
+  CAIRN_CHECK(EVP_Digest(text.data(), text.size(), digest.data(), nullptr, EVP_sha1(), nullptr) == 1);
+  std::array<uint8_t, 16> bytes{};
+  std::memcpy(bytes.data(), digest.data(), bytes.size());
+  bytes[6] = static_cast<uint8_t>((bytes[6] & 0x0f) | 0x50);
+  bytes[8] = static_cast<uint8_t>((bytes[8] & 0x3f) | 0x80);
   return Uuid(bytes);
 }
 

@@ -23,6 +23,9 @@ class Uuid {
   // Version 4 from 128 random bits. The caller brings the randomness (runtime::Reactor::random, or the system's).
   static Uuid random_v4(uint64_t high, uint64_t low);
 
+  // Version 5: the same for the same name (RFC 9562, section 5.5; SHA-1).
+  static Uuid of_name(const Uuid& name_space, std::string_view name);
+
   bool is_nil() const { return *this == Uuid(); }
   const std::array<uint8_t, 16>& bytes() const { return bytes_; }  // network order
   std::string to_string() const;                                   // lower case

@@ -112,6 +112,10 @@ Task<> FileDevice::stop() {
 
 namespace {
 
+// The name space of the UUIDs that files and disks get when their URI has none.
+constexpr Uuid kFileUuids({0x5f, 0x6e, 0x0b, 0x57, 0x9c, 0x1f, 0x4d, 0x0a, 0x8e, 0x2b, 0x61, 0x3d, 0x70, 0xc4, 0xa2,
+                           0x19});
+
 struct FileParameters {
   uint32_t block_size = 0;
   std::optional<Uuid> uuid;
@@ -137,17 +141,26 @@ Result<FileParameters> parse_parameters(const Uri& uri, bool takes_rescan) {
 
 class FileRequest : public DeviceRequest {
  public:
-  FileRequest(std::string path, const FileParameters& parameters)
-      : DeviceRequest(std::move(path)), parameters_(parameters) {}
+  FileRequest(std::string path, const FileParameters& parameters, const std::string& node_identity)
+      : DeviceRequest(std::move(path)), parameters_(parameters), node_identity_(node_identity) {}
 
  protected:
   Task<Result<std::shared_ptr<FileDevice>>> open(std::string product_name, std::string driver_name) {
-    const Uuid uuid = parameters_.uuid ? *parameters_.uuid : runtime::Reactor::current().random().uuid();
+    const Uuid uuid = parameters_.uuid ? *parameters_.uuid : default_uuid(driver_name);
     return FileDevice::open(DeviceIdentity{name(), uuid, std::move(product_name), std::move(driver_name)},
                             parameters_.block_size);
   }
 
   const FileParameters parameters_;
+
+ private:
+  // A host that reconnects after a restart of the process finds the namespace it knows.
+  Uuid default_uuid(const std::string& driver_name) const {
+    if (node_identity_.empty()) return runtime::Reactor::current().random().uuid();
+    return Uuid::of_name(kFileUuids, fmt::format("{}\n{}\n{}", node_identity_, driver_name, name()));
+  }
+
+  const std::string node_identity_;
 };
 
 class AioRequest final : public FileRequest {
@@ -180,21 +193,21 @@ class UringRequest final : public FileRequest {
 };
 
 template <typename Request>
-Scheme scheme_of(std::string driver_name, bool takes_rescan) {
-  return {std::move(driver_name), [takes_rescan](const Uri& uri) -> Result<std::unique_ptr<DeviceRequest>> {
+Scheme scheme_of(const Registry& registry, std::string driver_name, bool takes_rescan) {
+  return {std::move(driver_name), [&registry, takes_rescan](const Uri& uri) -> Result<std::unique_ptr<DeviceRequest>> {
             auto parameters = parse_parameters(uri, takes_rescan);
             if (!parameters) return fail(std::move(parameters.error()));
-            return std::make_unique<Request>(uri.decoded_path(), *parameters);
+            return std::make_unique<Request>(uri.decoded_path(), *parameters, registry.node_identity());
           }};
 }
 
 }  // namespace
 
 void add_aio_scheme(Registry& registry) {
-  registry.add_scheme("aio", scheme_of<AioRequest>("aio", true));
+  registry.add_scheme("aio", scheme_of<AioRequest>(registry, "aio", true));
 }
 void add_uring_scheme(Registry& registry) {
-  registry.add_scheme("uring", scheme_of<UringRequest>("uring", false));
+  registry.add_scheme("uring", scheme_of<UringRequest>(registry, "uring", false));
 }
 
 }  // namespace cairn::block

@@ -104,6 +104,26 @@ TEST_P(FileDeviceTest, Properties) {
                  "Failed to create a BDEV: name '" + other->name() + "' already exists");
 }
 
+TEST_P(FileDeviceTest, SameUuidWheneverItIsOpened) {
+  const std::string file = make_file("a", 1 << 20);
+  const std::string other = make_file("b", 1 << 20);
+  const auto uuid_of = [&](const std::string& path) {
+    auto device = await(registry_.create("aio://" + path));
+    CAIRN_CHECK(device.has_value());
+    const Uuid uuid = (*device)->uuid();
+    device->reset();
+    EXPECT_TRUE(await(registry_.destroy("aio://" + path)));
+    return uuid;
+  };
+  EXPECT_NE(uuid_of(file), uuid_of(file));  // the node is not known
+  registry_.set_node_identity("node-1");
+  const Uuid here = uuid_of(file);
+  EXPECT_EQ(here, uuid_of(file));
+  EXPECT_NE(here, uuid_of(other));
+  registry_.set_node_identity("node-2");
+  EXPECT_NE(here, uuid_of(file));
+}
+
 TEST_P(FileDeviceTest, RefusedUris) {
   const std::string d = directory_;
   expect_refused("aio:///", Code::kInvalidArgument, "Invalid URI 'aio:///': no path segments");

@@ -56,6 +56,11 @@ class Registry {
   Registry(const Registry&) = delete;
   Registry& operator=(const Registry&) = delete;
 
+  // What tells this node from all others for as long as it lives (a machine id); empty: not known. With it, a file or
+  // disk is the same namespace whenever it is opened, without a UUID in its URI.
+  void set_node_identity(std::string identity) { node_identity_ = std::move(identity); }
+  const std::string& node_identity() const { return node_identity_; }
+
   void add_scheme(std::string scheme, Scheme description);
 
   // Makes the device that `uri` describes, or changes or aliases an existing one where the scheme says so. The URI
@@ -108,6 +113,7 @@ class Registry {
   Result<> insert(std::shared_ptr<Device> device);
   void forget(const std::string& name);
 
+  std::string node_identity_;
   std::map<std::string, Scheme, std::less<>> schemes_;
   std::map<std::string, Entry, std::less<>> devices_;
   std::map<std::string, Device*, std::less<>> aliases_;

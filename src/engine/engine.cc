@@ -8,6 +8,7 @@
 #include "block/null_device.h"
 #include "engine/grpc_server.h"
 #include "engine/json_rpc_server.h"
+#include "engine/node_identity.h"
 #include "engine/target_interface.h"
 #include "engine/version.h"
 #include "runtime/backend.h"
@@ -45,6 +46,7 @@ runtime::Task<Result<>> Engine::start_on_primary() {
   instance_uuid_ = primary().random().uuid();
   backend_description_ = primary().backend().description();
   registry_ = std::make_unique<block::Registry>();
+  registry_->set_node_identity(node_identity(options_.node_name));
   block::add_malloc_scheme(*registry_);
   block::add_null_scheme(*registry_);
   block::add_aio_scheme(*registry_);
