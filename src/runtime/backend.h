@@ -25,6 +25,9 @@ class Backend {
   // completes, wake() is called or `wake_at` has come; TimePoint::min() never waits. Returns how many completions ran. A call that waited runs
   // none: the reactor begins a new round first, with the time of that round.
   virtual size_t poll(TimePoint wake_at) = 0;
+  // Whether it is worth to poll rather than to wait when nothing is there. False when what is awaited is done by threads of the kernel that
+  // need this core.
+  virtual bool polling_pays() const { return true; }
   // Any thread: ends a present or the next wait of poll().
   virtual void wake() = 0;
 

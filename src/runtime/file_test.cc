@@ -62,6 +62,30 @@ std::vector<std::byte> bytes_of(std::string_view text) {
   return bytes;
 }
 
+// Direct writes are completed by threads of the kernel, which a reactor that polls would keep from its core.
+TEST_P(FileTest, PollingDoesNotPayWhileAFileIsChanged) {
+  const bool in_ring = GetParam().name != "epoll";
+  const auto file = open(path("file"));
+  std::byte memory[512] = {};
+  iovec piece{memory, sizeof memory};
+  for (const auto kind : {FileOp::Kind::kWrite, FileOp::Kind::kFlush, FileOp::Kind::kRead}) {
+    struct Op : FileOp {
+      bool done = false;
+    } op;
+    op.kind = kind;
+    if (kind != FileOp::Kind::kFlush) {
+      op.length = sizeof memory;
+      op.pieces = {&piece, 1};
+    }
+    op.complete = [](FileOp& done, int64_t) { static_cast<Op&>(done).done = true; };
+    EXPECT_TRUE(backend().polling_pays());
+    file->submit(op);
+    EXPECT_EQ(backend().polling_pays(), !in_ring || kind == FileOp::Kind::kRead);
+    run_until([&op] { return op.done; });
+    EXPECT_TRUE(backend().polling_pays());
+  }
+}
+
 TEST_P(FileTest, WritesAndReadsBack) {
   auto file = open(path("data"));
   const auto text = bytes_of("what is written is read");

@@ -163,7 +163,8 @@ void Reactor::wait_for_work() {
   if (has_ready_work()) return;
   // The time of the round that found nothing: the clock is read once a round.
   if (idle_since_ == TimePoint{}) idle_since_ = round_time_;
-  if (options_.spin_budget == kSpinForever || round_time_ - idle_since_ < adaptive_budget_) return;
+  const bool polls = options_.spin_budget == kSpinForever || round_time_ - idle_since_ < adaptive_budget_;
+  if (polls && backend_->polling_pays()) return;
 
   Scope scope(*this);
   sleeping_.store(true, std::memory_order_seq_cst);

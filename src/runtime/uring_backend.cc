@@ -140,10 +140,12 @@ size_t UringBackend::poll(TimePoint wake_at) {
     return 0;
   }
   ring_->submit_and_collect();
-  done += ring_->reap([](uint64_t user_data, int result, unsigned flags) {
+  done += ring_->reap([this](uint64_t user_data, int result, unsigned flags) {
     if (user_data == 0) return;  // the answer to a cancellation
     if ((user_data & UringFile::kTag) != 0) {
-      UringFile::on_completion(*reinterpret_cast<FileOp*>(user_data & ~UringFile::kTag), result);
+      FileOp& op = *reinterpret_cast<FileOp*>(user_data & ~UringFile::kTag);
+      if (op.kind != FileOp::Kind::kRead) --file_changes_;
+      UringFile::on_completion(op, result);
     } else {
       UringOp& op = *reinterpret_cast<UringOp*>(user_data);
       op.complete(op, result, flags);
@@ -236,6 +238,7 @@ Task<Result<>> UringBackend::make_directories(std::string path) {
 }
 
 io_uring_sqe& UringBackend::next_file_sqe(FileOp& op) {
+  if (op.kind != FileOp::Kind::kRead) ++file_changes_;
   return ring_->next_sqe(reinterpret_cast<uint64_t>(&op) | UringFile::kTag);
 }
 

@@ -33,6 +33,8 @@ class UringBackend final : public Backend {
   std::string description() const override;
   TimePoint now() override;
   size_t poll(TimePoint wake_at) override;
+  // The kernel completes direct writes in threads of the core that got the interrupt, often this one.
+  bool polling_pays() const override { return file_changes_ == 0 || !hot_streams_.empty(); }
   void wake() override;
 
   Task<Result<std::unique_ptr<File>>> open_file(std::string path, FileOptions options) override;
@@ -90,6 +92,7 @@ class UringBackend final : public Backend {
   IntrusiveList<UringStream, HotTag> hot_streams_;
   unsigned max_hot_streams_;
   IntrusiveList<FileOp> finished_files_;
+  size_t file_changes_ = 0;  // operations in the kernel that change a file
   std::vector<std::unique_ptr<UringAcceptor>> acceptors_;
   std::span<std::byte> registered_region_;
   bool register_buffers_;
