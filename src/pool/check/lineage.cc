@@ -89,6 +89,9 @@ void check_super_blob(PoolReport& report) {
   if (id == format::kNoBlob) return add_missing("the super block names no super blob");
   const BlobReport* blob = report.blob(id);
   if (blob == nullptr || !blob->live) return add_missing(fmt::format("the super blob {:#x} does not exist", id));
+  if (blob->metadata.num_clusters != 0) {
+    return add_missing(fmt::format("the super blob {:#x} has clusters: it is an lvol", id));
+  }
   auto identity = format::decode_pool_identity(blob->metadata.xattrs);
   if (!identity) return add_missing(identity.error().to_string());
   report.identity = std::move(*identity);
