@@ -1,0 +1,222 @@
+// Pools, replicas, snapshots and clones as their users see them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "pool/test_site.h"
+
+namespace cairn::pool {
+namespace {
+
+using block::IoType;
+
+TEST(PoolTest, FiguresOfANewPool) {
+  TestSite site;
+  const auto pool = site.create();
+  ASSERT_NE(pool, nullptr);
+  const PoolInfo info = pool->info();
+  EXPECT_EQ(info.name, "tpool");
+  EXPECT_EQ(info.capacity, 96 * kMiB);  // reference lvs-ondisk.md, section 1
+  EXPECT_EQ(info.used, 0u);
+  EXPECT_EQ(info.committed, 0u);
+  EXPECT_EQ(info.disk_capacity, 100 * kMiB);
+  EXPECT_EQ(info.cluster_size, 4 * kMiB);
+  EXPECT_EQ(info.md_pages, 25u);
+  EXPECT_EQ(info.md_used_pages, 1u);
+  EXPECT_TRUE(info.disk_uri.starts_with("aio:///dev/sda?uuid=")) << info.disk_uri;
+  EXPECT_EQ(*pool->disk().claimed_by(), "lvs");
+}
+
+TEST(PoolTest, ThickAndThinReplicasKeepTheirDataOverExportAndImport) {
+  TestSite site;
+  auto pool = site.create();
+  const Uuid uuid = pool->uuid();
+  ASSERT_TRUE(site.create_replica(*pool, 1, 12 * kMiB, false));
+  ASSERT_TRUE(site.create_replica(*pool, 2, 40 * kMiB, true));
+  EXPECT_EQ(pool->info().used, (12 + 8) * kMiB);
+  EXPECT_EQ(pool->info().committed, 52 * kMiB);
+  const auto first = pattern(64 << 10, 1), second = pattern(1 << 20, 2);
+  // Across the border of two clusters; into clusters that nobody has yet.
+  EXPECT_TRUE(site.write("r1", 4 * kMiB - (32 << 10), first).is_success());
+  EXPECT_TRUE(site.write("r2", 16 * kMiB - (512 << 10), second).is_success());
+  EXPECT_EQ(pool->info().used, (12 + 16) * kMiB);
+  EXPECT_EQ(site.read("r2", 20 * kMiB, 4096), zeroes(4096));
+  auto usage = site.replica("r2")->usage();
+  EXPECT_EQ(usage.num_allocated_clusters, 4u);
+  EXPECT_EQ(usage.num_clusters, 10u);
+  EXPECT_EQ(pool->info().md_used_pages, 5u);
+
+  pool.reset();
+  ASSERT_TRUE(site.run(site.pools().export_pool("tpool")));
+  EXPECT_TRUE(site.engine().registry.empty());
+  pool = site.import();
+  ASSERT_NE(pool, nullptr);
+  EXPECT_EQ(pool->uuid(), uuid);
+  EXPECT_EQ(pool->info().used, (12 + 16) * kMiB);
+  EXPECT_EQ(pool->info().md_used_pages, 5u);
+  EXPECT_TRUE(site.replica("r2")->thin());
+  EXPECT_FALSE(site.replica("r1")->thin());
+  EXPECT_EQ(site.replica("r1")->uuid(), TestSite::uuid_of(1));
+  EXPECT_EQ(site.read("r1", 4 * kMiB - (32 << 10), first.size()), first);
+  EXPECT_EQ(site.read("r2", 16 * kMiB - (512 << 10), second.size()), second);
+}
+
+TEST(PoolTest, CreateTakesWhatIsOnTheDisk) {
+  TestSite site;
+  auto pool = site.create();
+  const Uuid uuid = pool->uuid();
+  pool.reset();
+  ASSERT_TRUE(site.run(site.pools().export_pool("tpool")));
+  auto again = site.run(site.pools().create(
+      {.name = "tpool", .uuid = {}, .disks = {"/dev/sda"}, .cluster_size = {}, .md_resv_ratio = {}}));
+  ASSERT_TRUE(again) << again.error().to_string();
+  EXPECT_TRUE(again->imported);
+  EXPECT_EQ(again->pool->uuid(), uuid);
+}
+
+TEST(PoolTest, DestroyedReplicasGiveTheirSpaceBackAndTheirDataIsGone) {
+  TestSite site;
+  auto pool = site.create();
+  for (const bool thin : {false, true}) {
+    ASSERT_TRUE(site.create_replica(*pool, 1, 96 * kMiB, thin));
+    const auto data = pattern(1 << 20, 7);
+    for (uint64_t at = 0; at < 96 * kMiB; at += 4 * kMiB) EXPECT_TRUE(site.write("r1", at, data).is_success());
+    EXPECT_EQ(pool->info().used, 96 * kMiB);
+    ASSERT_TRUE(site.run(pool->destroy_replica(site.replica("r1"))));
+    EXPECT_EQ(pool->info().used, 0u);
+    EXPECT_EQ(pool->info().md_used_pages, 1u);
+    for (const bool next_thin : {false, true}) {
+      ASSERT_TRUE(site.create_replica(*pool, 2, 96 * kMiB, next_thin));
+      // A write of one block brings a whole cluster.
+      EXPECT_TRUE(site.write("r2", 40 * kMiB, pattern(512, 9)).is_success());
+      for (uint64_t at = 0; at < 96 * kMiB; at += kMiB) {
+        const auto seen = site.read("r2", at, 1 << 20);
+        EXPECT_TRUE(std::ranges::all_of(seen.begin() + 512, seen.end(), [](std::byte b) { return b == std::byte{0}; }));
+      }
+      ASSERT_TRUE(site.run(pool->destroy_replica(site.replica("r2"))));
+    }
+  }
+}
+
+TEST(PoolTest, UnmapReturnsWholeClusters) {
+  TestSite site;
+  auto pool = site.create();
+  ASSERT_TRUE(site.create_replica(*pool, 1, 40 * kMiB, true));
+  const auto data = pattern(kMiB, 3);
+  for (uint64_t at = 0; at < 40 * kMiB; at += kMiB) ASSERT_TRUE(site.write("r1", at, data).is_success());
+  EXPECT_EQ(pool->info().used, 40 * kMiB);
+  // From the middle of a cluster to the middle of another: five whole ones.
+  EXPECT_TRUE(site.io("r1", site.at(IoType::kUnmap, 6 * kMiB, 23 * kMiB)).is_success());
+  EXPECT_EQ(pool->info().used, 20 * kMiB);
+  for (uint64_t at = 0; at < 40 * kMiB; at += kMiB) {
+    EXPECT_EQ(site.read("r1", at, kMiB), at < 6 * kMiB || at >= 29 * kMiB ? data : zeroes(kMiB)) << at;
+  }
+}
+
+TEST(PoolTest, AFullPoolRefusesNewClustersAndServesTheOthers) {
+  TestSite site;
+  auto pool = site.create();
+  ASSERT_TRUE(site.create_replica(*pool, 1, 80 * kMiB, false));
+  ASSERT_TRUE(site.create_replica(*pool, 2, 40 * kMiB, true));
+  const auto data = pattern(4096, 3);
+  EXPECT_TRUE(site.write("r2", 8 * kMiB, data).is_success());
+  EXPECT_TRUE(site.write("r2", 12 * kMiB, data).is_success());
+  const auto status = site.write("r2", 16 * kMiB, data);
+  EXPECT_TRUE(status.is(nvme::GenericStatus::kCapacityExceeded)) << status.to_string();
+  EXPECT_TRUE(status.do_not_retry());
+  EXPECT_TRUE(site.write("r2", 12 * kMiB, data).is_success());
+  EXPECT_TRUE(site.write("r1", 12 * kMiB, data).is_success());
+  const auto refused = site.create_replica(*pool, 3, 4 * kMiB, true);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kResourceExhausted);
+}
+
+TEST(PoolTest, SnapshotsAndClones) {
+  TestSite site;
+  auto pool = site.create("tpool", kMiB);
+  ASSERT_TRUE(site.create_replica(*pool, 1, 10 * kMiB, false));
+  const auto before = pattern(kMiB, 1), after = pattern(kMiB, 2), other = pattern(4096, 3);
+  ASSERT_TRUE(site.write("r1", 3 * kMiB, before).is_success());
+  auto snapshot = site.run(pool->create_snapshot(site.replica("r1"), {.name = "s1",
+                                                                      .uuid = TestSite::uuid_of(11).to_string(),
+                                                                      .entity_id = "e",
+                                                                      .txn_id = "t",
+                                                                      .create_time = "2024-10-09 11:22:33 UTC"}));
+  ASSERT_TRUE(snapshot) << snapshot.error().to_string();
+  EXPECT_TRUE((*snapshot)->is_snapshot());
+  EXPECT_TRUE((*snapshot)->snapshot_attributes().valid);
+  EXPECT_EQ((*snapshot)->source_uuid(), TestSite::uuid_of(1).to_string());
+  EXPECT_EQ((*snapshot)->usage().allocated_bytes, 10 * kMiB);
+  EXPECT_TRUE(site.replica("r1")->thin());
+  EXPECT_EQ(site.replica("r1")->usage().allocated_bytes, 0u);
+  EXPECT_EQ(site.replica("r1")->usage().allocated_bytes_snapshots, 10 * kMiB);
+  EXPECT_EQ(site.read("r1", 3 * kMiB, kMiB), before);
+  ASSERT_TRUE(site.write("r1", 3 * kMiB + 4096, other).is_success());
+  EXPECT_EQ(site.replica("r1")->usage().allocated_bytes, kMiB);
+  EXPECT_EQ(site.read("s1", 3 * kMiB, kMiB), before);
+  const auto refused = site.write("s1", 0, other);
+  EXPECT_TRUE(refused.is(nvme::GenericStatus::kNamespaceWriteProtected)) << refused.to_string();
+  auto expected = before;
+  std::ranges::copy(other, expected.begin() + 4096);
+  EXPECT_EQ(site.read("r1", 3 * kMiB, kMiB), expected);
+
+  auto clone = site.run(pool->create_clone(
+      *snapshot, {.name = "c1", .uuid = TestSite::uuid_of(21).to_string(), .create_time = "2024-10-09 11:22:34 UTC"}));
+  ASSERT_TRUE(clone) << clone.error().to_string();
+  EXPECT_TRUE((*clone)->is_clone());
+  EXPECT_EQ((*clone)->source_snapshot_uuid(), TestSite::uuid_of(11).to_string());
+  EXPECT_EQ((*snapshot)->num_clones(), 1u);
+  EXPECT_EQ(site.read("c1", 3 * kMiB, kMiB), before);
+  ASSERT_TRUE(site.write("c1", 3 * kMiB, after).is_success());
+  EXPECT_EQ(site.read("s1", 3 * kMiB, kMiB), before);
+  EXPECT_EQ(site.read("r1", 3 * kMiB, kMiB), expected);
+
+  // Destroyed while it has a clone: only marked. Then it goes with the clone, and its clusters to the replica.
+  ASSERT_TRUE(site.run(pool->destroy_snapshot(*snapshot)));
+  EXPECT_TRUE((*snapshot)->snapshot_attributes().discarded);
+  snapshot->reset();
+  ASSERT_TRUE(site.run(pool->destroy_replica(std::move(*clone))));
+  EXPECT_EQ(site.replica("s1"), nullptr);
+  EXPECT_EQ(site.replica("c1"), nullptr);
+  EXPECT_EQ(site.read("r1", 3 * kMiB, kMiB), expected);
+  EXPECT_EQ(site.replica("r1")->usage().allocated_bytes, 10 * kMiB);
+  EXPECT_EQ(pool->info().used, 10 * kMiB);
+  EXPECT_EQ(pool->info().md_used_pages, 3u);
+}
+
+TEST(PoolTest, Resize) {
+  TestSite site;
+  auto pool = site.create("tpool", kMiB);
+  for (const bool thin : {false, true}) {
+    ASSERT_TRUE(site.create_replica(*pool, 1, 10 * kMiB, thin));
+    const auto data = pattern(kMiB, 1);
+    for (uint64_t at = 0; at < 10 * kMiB; at += kMiB) ASSERT_TRUE(site.write("r1", at, data).is_success());
+    ASSERT_TRUE(site.run(pool->resize_replica(site.replica("r1"), 20 * kMiB)));
+    EXPECT_EQ(site.replica("r1")->size_bytes(), 20 * kMiB);
+    EXPECT_EQ(site.read("r1", 15 * kMiB, kMiB), zeroes(kMiB));
+    EXPECT_EQ(pool->info().used, (thin ? 10 : 20) * kMiB);
+    ASSERT_TRUE(site.write("r1", 15 * kMiB, data).is_success());
+    ASSERT_TRUE(site.run(pool->resize_replica(site.replica("r1"), 5 * kMiB)));
+    EXPECT_EQ(pool->info().used, 5 * kMiB);
+    ASSERT_TRUE(site.run(pool->resize_replica(site.replica("r1"), 20 * kMiB)));
+    EXPECT_EQ(site.read("r1", 4 * kMiB, kMiB), data);
+    EXPECT_EQ(site.read("r1", 5 * kMiB, 15 * kMiB), zeroes(15 * kMiB));
+    ASSERT_TRUE(site.run(pool->destroy_replica(site.replica("r1"))));
+    EXPECT_EQ(pool->info().md_used_pages, 1u);
+  }
+}
+
+TEST(PoolTest, DestroyedPoolLeavesABlankDisk) {
+  TestSite site;
+  auto pool = site.create();
+  ASSERT_TRUE(site.create_replica(*pool, 1, 8 * kMiB, true));
+  pool.reset();
+  ASSERT_TRUE(site.run(site.pools().destroy("tpool")));
+  EXPECT_EQ(site.run(site.pools().destroy("tpool")).error().code(), Code::kNotFound);
+  EXPECT_TRUE(site.engine().registry.empty());
+  pool = site.create("other");
+  ASSERT_NE(pool, nullptr);
+  EXPECT_TRUE(pool->volumes().empty());
+}
+
+}  // namespace
+}  // namespace cairn::pool

@@ -1,0 +1,273 @@
+// Making, removing and resizing volumes.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "pool/metadata_change.h"
+#include "pool/pool.h"
+#include "pool/pool_disk.h"
+#include "pool/pool_error.h"
+
+namespace cairn::pool {
+
+using runtime::Task;
+
+namespace {
+
+// The original writes zeroes over the beginning of every new replica, so this much of a thin one is allocated.
+constexpr uint64_t kZeroedHeadBytes = uint64_t{8} << 20;
+
+std::vector<uint64_t> all_extent_pages(uint64_t num_clusters) {
+  std::vector<uint64_t> numbers(format::extent_pages_for(num_clusters));
+  for (uint64_t i = 0; i < numbers.size(); ++i) numbers[i] = i;
+  return numbers;
+}
+
+}  // namespace
+
+format::BlobMetadata Pool::new_metadata(bool thin) const {
+  format::BlobMetadata metadata;
+  metadata.flags.invalid = format::BlobFlags::kExtentTable | (thin ? format::BlobFlags::kThin : 0);
+  metadata.set_clear_method(device_->supports(block::IoType::kUnmap) ? format::ClearMethod::kUnmap
+                                                                     : format::ClearMethod::kNone);
+  return metadata;
+}
+
+// Order: the clusters read as zeroes, stable; extent pages and further pages of the chain, stable; the root. Until then
+// the volume does not exist.
+Task<Result<Volume*>> Pool::make_volume(format::BlobMetadata metadata, uint64_t num_clusters, uint64_t num_allocated) {
+  if (auto prepared = co_await prepare_free_clusters(num_allocated); !prepared) {
+    co_return fail(std::move(prepared.error()));
+  }
+  MetadataChange change(space_, *store_);
+  auto root = change.take_root_page();
+  if (!root) co_return fail(std::move(root.error()));
+  metadata.id = format::blob_id_of(*root);
+  auto volume = std::make_unique<Volume>();
+  volume->metadata.id = metadata.id;
+  volume->map = std::make_shared<ClusterMap>(num_clusters);
+  for (uint64_t index = 0; index < num_allocated; ++index) {
+    const auto cluster = change.take_cluster();
+    if (!cluster) co_return fail(Error(cluster.error()));
+    CAIRN_CHECK(space_.is_zeroed(*cluster));
+    space_.forget_zeroed(*cluster);
+    volume->map->set(index, *cluster);
+  }
+  const auto extent_pages = all_extent_pages(num_allocated);
+  metadata.num_clusters = num_clusters;
+  auto chain = put_volume(change, *volume, metadata, {*volume->map, num_clusters, {}}, extent_pages, true);
+  if (!chain) co_return fail(std::move(chain.error()));
+  if (auto done = co_await change.commit(); !done) co_return fail(std::move(done.error()));
+
+  auto attributes = format::decode_lvol_attributes(metadata.xattrs);
+  if (!attributes) co_return fail(std::move(attributes.error()));
+  volume->attributes = std::move(*attributes);
+  volume->metadata = std::move(metadata);
+  volume->chain_pages = std::move(*chain);
+  if (const auto link = volume->metadata.link(format::kParentLink); link && *link) {
+    volume->parent = volumes_.at(**link).get();
+    volume->parent->children.push_back(volume.get());
+  }
+  Volume* made = volume.get();
+  volumes_.emplace(made->id(), std::move(volume));
+  index_volume(*made);
+  co_return made;
+}
+
+Task<Result<std::shared_ptr<Replica>>> Pool::create_replica(CreateReplicaRequest request) {
+  const Use use(*this);
+  const auto turn = co_await changing_.lock();
+  if (!turn) co_return fail(turn.error());
+  if (closing_) co_return fail(pool_error::pool_not_found(name_));
+  auto refuse = [&](Error cause) { return fail(pool_error::replica_create_failed(request.name, std::move(cause))); };
+  if (request.uuid.is_nil()) co_return refuse(Error::from_errno(EINVAL, "a replica needs a UUID"));
+  if (devices_.find(request.uuid) != nullptr || find_volume(request.uuid.to_string()) != nullptr) {
+    co_return fail(pool_error::replica_exists(request.uuid.to_string()));
+  }
+  if (auto named = check_new_name(request.name); !named) {
+    if (named.error().errno_value() == EEXIST) co_return fail(pool_error::replica_exists(request.name));
+    co_return refuse(std::move(named.error()));
+  }
+  if (request.size_bytes == 0) co_return refuse(Error::from_errno(EINVAL, "a replica cannot have 0 bytes"));
+  const uint64_t free_bytes = uint64_t{space_.free_clusters()} * layout_.cluster_size;
+  if (free_bytes < kZeroedHeadBytes) {
+    co_return refuse(
+        Error::from_errno(ENOSPC, fmt::format("{} bytes are free, {} are needed", free_bytes, kZeroedHeadBytes)));
+  }
+  if (request.size_bytes > layout_.capacity_bytes()) {
+    co_return refuse(Error::from_errno(
+        EOVERFLOW, fmt::format("{} bytes, the pool has {}", request.size_bytes, layout_.capacity_bytes())));
+  }
+  const uint64_t num_clusters = format::divide_up(request.size_bytes, layout_.cluster_size);
+  const uint64_t head =
+      std::min(num_clusters, format::divide_up(std::min(request.size_bytes, kZeroedHeadBytes), layout_.cluster_size));
+  const uint64_t num_allocated = request.thin ? head : num_clusters;
+  if (num_allocated > space_.free_clusters()) {
+    co_return refuse(Error::from_errno(
+        ENOSPC, fmt::format("{} clusters are free, {} are needed", space_.free_clusters(), num_allocated)));
+  }
+  format::BlobMetadata metadata = new_metadata(request.thin);
+  auto set = format::set_lvol_identity(metadata.xattrs, request.name, request.uuid);
+  if (set && request.entity_id) set = format::set_entity_id(metadata.xattrs, *request.entity_id);
+  if (!set) co_return refuse(std::move(set.error()));
+  auto volume = co_await make_volume(std::move(metadata), num_clusters, num_allocated);
+  if (!volume) co_return refuse(std::move(volume.error()));
+  auto replica = add_replica(**volume);
+  if (!replica) {
+    // Somebody took the name in the meantime.
+    if (auto deleted = co_await delete_volume(**volume); !deleted) log::error("{}", deleted.error().to_string());
+    co_return refuse(std::move(replica.error()));
+  }
+  log::info("pool '{}': created replica '{}' ({} bytes, {})", name_, request.name, (*replica)->size_bytes(),
+            request.thin ? "thin" : "thick");
+  co_return std::move(*replica);
+}
+
+// Order: the root is erased, stable: the volume does not exist any more; then its other pages, then its data is
+// cleared; then all of it is free.
+Task<Result<>> Pool::delete_volume(Volume& volume) {
+  CAIRN_CHECK(volume.replica == nullptr && volume.children.empty());
+  MetadataChange change(space_, *store_);
+  change.erase_root(volume.root_page());
+  for (const uint32_t page : volume.chain_pages) change.erase_page(page);
+  for (const uint32_t page : volume.metadata.extent_table) {
+    if (page != format::kNoExtentPage) change.erase_page(page);
+  }
+  if (auto done = co_await change.commit(); !done) co_return done;
+  std::vector<uint32_t> clusters;
+  for (uint64_t index = 0; index < volume.num_clusters(); ++index) {
+    if (const uint32_t cluster = volume.map->at(index); cluster != 0) clusters.push_back(cluster);
+  }
+  forget_volume(volume);
+  co_await discard_clusters(std::move(clusters));
+  co_return Result<>{};
+}
+
+Task<Result<>> Pool::destroy_replica(std::shared_ptr<Replica> replica) {
+  const Use use(*this);
+  Volume& volume = replica->volume_;
+  const std::string name = replica->name();
+  const std::string reservations = replica->reservation_file();
+  if (volume.removing || closing_ || volume.is_snapshot()) co_return fail(pool_error::replica_not_found(name));
+  volume.removing = true;
+  replica.reset();
+  if (auto removed = co_await remove_replica(volume); !removed) {
+    volume.removing = false;
+    co_return fail(pool_error::replica_destroy_failed(name, std::move(removed.error())));
+  }
+  std::optional<format::CloneAttributes> clone;
+  {
+    const auto turn = co_await changing_.lock();
+    if (!turn) {
+      volume.removing = false;
+      co_return fail(turn.error());
+    }
+    clone = volume.attributes.clone;
+    if (auto deleted = co_await delete_volume(volume); !deleted) {
+      volume.removing = false;
+      co_return fail(pool_error::replica_destroy_failed(name, std::move(deleted.error())));
+    }
+  }
+  if (options_.exports.forget) options_.exports.forget(reservations);
+  log::info("pool '{}': destroyed replica '{}'", name_, name);
+  if (!clone) co_return Result<>{};
+  Volume* snapshot = find_volume(clone->source_uuid);
+  if (snapshot == nullptr || !is_forsaken(*snapshot)) co_return Result<>{};
+  if (auto deleted = co_await delete_snapshot(*snapshot); !deleted) {
+    log::error("pool '{}': discarded snapshot '{}' stays until the next import: {}", name_, clone->source_uuid,
+               deleted.error().to_string());
+  }
+  co_return Result<>{};
+}
+
+// Order of growing: new clusters, the last extent page anew and further ones, the root. Of shrinking: I/O beyond the
+// new end ends; the last extent page anew, the root; what was cut off is cleared and free.
+Task<Result<>> Pool::resize_replica(std::shared_ptr<Replica> replica, uint64_t size_bytes) {
+  const Use use(*this);
+  const auto turn = co_await changing_.lock();
+  if (!turn) co_return fail(turn.error());
+  Volume& volume = replica->volume_;
+  auto refuse = [&](Error cause) { return fail(pool_error::replica_resize_failed(replica->name(), std::move(cause))); };
+  if (volume.removing || closing_) co_return fail(pool_error::replica_not_found(replica->name()));
+  if (volume.read_only()) co_return refuse(Error::from_errno(EPERM, "snapshots keep their size"));
+  if (size_bytes == 0) co_return refuse(Error::from_errno(EINVAL, "a replica cannot have 0 bytes"));
+  if (size_bytes > layout_.capacity_bytes()) {
+    co_return refuse(
+        Error::from_errno(EOVERFLOW, fmt::format("{} bytes, the pool has {}", size_bytes, layout_.capacity_bytes())));
+  }
+  const uint64_t before = volume.num_clusters();
+  const uint64_t after = format::divide_up(size_bytes, layout_.cluster_size);
+  if (before == after) co_return Result<>{};
+  const uint64_t blocks_per_cluster = layout_.cluster_size / device_->block_size();
+
+  // What a clone grows by again after it has shrunk must not show what its snapshot holds there.
+  std::vector<uint64_t> allocated;
+  for (uint64_t index = before; index < after; ++index) {
+    if (!volume.thin() || volume.inherited(index) != 0) allocated.push_back(index);
+  }
+  if (allocated.size() > space_.free_clusters()) {
+    co_return refuse(Error::from_errno(
+        ENOSPC, fmt::format("{} clusters are free, {} are needed", space_.free_clusters(), allocated.size())));
+  }
+  if (auto prepared = co_await prepare_free_clusters(allocated.size()); !prepared) {
+    co_return refuse(std::move(prepared.error()));
+  }
+  MetadataChange change(space_, *store_);
+  auto map = std::make_shared<ClusterMap>(after);
+  for (uint64_t index = 0; index < std::min(before, after); ++index) map->set(index, volume.map->at(index));
+  for (const uint64_t index : allocated) {
+    const auto cluster = change.take_cluster();
+    CAIRN_CHECK(cluster.has_value() && space_.is_zeroed(*cluster));
+    space_.forget_zeroed(*cluster);
+    map->set(index, *cluster);
+  }
+  // Extent pages from the one that holds the smaller end are written anew, in new places: the root alone decides.
+  const uint64_t smaller = std::min(before, after);
+  const uint64_t first_changed = smaller / format::kClustersPerExtentPage;
+  format::BlobMetadata metadata = volume.metadata;
+  std::vector<uint64_t> extent_pages;
+  if (metadata.flags.uses_extent_table()) {
+    for (uint64_t number = first_changed; number < metadata.extent_table.size(); ++number) {
+      uint32_t& md_page = metadata.extent_table[number];
+      if (md_page != format::kNoExtentPage) change.erase_page(md_page);
+      md_page = format::kNoExtentPage;
+    }
+    for (uint64_t number = first_changed; number < format::extent_pages_for(after); ++number)
+      extent_pages.push_back(number);
+  }
+  auto chain = put_volume(change, volume, metadata, {*map, after, {}}, extent_pages, true);
+  if (!chain) co_return refuse(std::move(chain.error()));
+
+  if (after < before) {
+    replica->set_num_blocks(after * blocks_per_cluster);
+    auto shorter = std::make_shared<MapChain>(*volume.make_chain());
+    shorter->own = map;
+    co_await replica->publish(shorter);
+  }
+  if (auto done = co_await change.commit(); !done) {
+    if (after < before) {
+      co_await replica->publish(volume.make_chain());
+      replica->set_num_blocks(before * blocks_per_cluster);
+    }
+    co_return refuse(std::move(done.error()));
+  }
+  std::vector<uint32_t> cut_off;
+  for (uint64_t index = after; index < before; ++index) {
+    if (const uint32_t cluster = volume.map->at(index); cluster != 0) cut_off.push_back(cluster);
+  }
+  volume.map = std::move(map);
+  volume.metadata = std::move(metadata);
+  volume.chain_pages = std::move(*chain);
+  if (after > before) {
+    co_await replica->publish(volume.make_chain());
+    replica->set_num_blocks(after * blocks_per_cluster);
+  }
+  co_await discard_clusters(std::move(cut_off));
+  log::info("pool '{}': replica '{}' has {} bytes now", name_, replica->name(), replica->size_bytes());
+  co_return Result<>{};
+}
+
+}  // namespace cairn::pool

@@ -1,0 +1,186 @@
+// For tests: pools on a simulated machine with a disk that can lose power.
+#pragma once
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "block/file_device.h"
+#include "block/io_wait.h"
+#include "block/malloc_device.h"
+#include "block/registry.h"
+#include "pool/pool_registry.h"
+#include "runtime/sim/world.h"
+
+namespace cairn::pool {
+
+namespace sim = runtime::sim;
+
+inline constexpr uint64_t kMiB = uint64_t{1} << 20;
+
+// The part of an engine that knows devices and pools.
+class TestEngine final : public sim::NodeProgram {
+ public:
+  explicit TestEngine(const PoolOptions& options) : pools(std::make_unique<PoolRegistry>(registry, options)) {
+    block::add_aio_scheme(registry);
+    block::add_malloc_scheme(registry);
+  }
+  block::Registry registry;
+  std::unique_ptr<PoolRegistry> pools;
+  std::unique_ptr<block::Channel> channel;
+};
+
+struct SiteOptions {
+  uint64_t seed = 1;
+  unsigned num_reactors = 1;
+  uint64_t disk_bytes = 100 * kMiB;
+  uint32_t block_size = 512;
+  uint32_t tear_unit = 512;
+  bool can_unmap = true;
+  PoolOptions pool = {};
+};
+
+class TestSite {
+ public:
+  static constexpr const char* kDisk = "/dev/sda";
+  static constexpr Duration kPatience = std::chrono::hours(24);
+
+  explicit TestSite(const SiteOptions& options = {}) : options_(options) {
+    world_ = std::make_unique<sim::World>(sim::WorldOptions{.seed = options.seed});
+    node_ = &world_->add_node({.num_reactors = options.num_reactors, .buffer_pool_bytes = size_t{1} << 20});
+    disk_ = &node_->files().add_block_device(
+        kDisk, {.size_bytes = options.disk_bytes,
+                .logical_block_size = options.block_size,
+                .disk = {.tear_unit = options.tear_unit, .can_unmap = options.can_unmap}});
+    start();
+  }
+  ~TestSite() {
+    if (!node_->running()) return;
+    {
+      const runtime::Reactor::Scope scope(reactor());
+      engine().channel.reset();
+    }
+    run(engine().pools->export_all());
+    run(engine().registry.remove_all());
+    EXPECT_TRUE(engine().registry.empty());
+    node_->stop();
+  }
+
+  void start() {
+    node_->start([options = options_.pool](sim::Node&) { return std::make_unique<TestEngine>(options); });
+  }
+  void crash(sim::CrashKind kind) { node_->crash(kind); }
+  void restart() { node_->restart(); }
+
+  sim::World& world() { return *world_; }
+  sim::Node& node() { return *node_; }
+  sim::Disk& disk() { return *disk_; }
+  TestEngine& engine() { return node_->program<TestEngine>(); }
+  PoolRegistry& pools() { return *engine().pools; }
+  runtime::Reactor& reactor(unsigned index = 0) { return node_->reactor(index); }
+
+  void run(runtime::Task<> task) {
+    const auto result = world_->run_task(*node_, "test", std::move(task), kPatience);
+    ASSERT_EQ(result, sim::RunResult::kDone) << world_->waiting_tasks();
+  }
+  template <typename T>
+  T run(runtime::Task<T> task) {
+    std::optional<T> result;
+    run([](runtime::Task<T> body, std::optional<T>& out) -> runtime::Task<> { out.emplace(co_await std::move(body)); }(
+                                                             std::move(task), result));
+    CAIRN_CHECK(result.has_value());
+    return std::move(*result);
+  }
+  void run_until(const std::function<bool()>& done) {
+    ASSERT_EQ(world_->run_until(done, kPatience), sim::RunResult::kDone) << world_->waiting_tasks();
+  }
+
+  std::string disk_uri() const { return std::string("aio://") + kDisk; }
+  std::shared_ptr<Pool> create(std::string name = "tpool", uint32_t cluster_size = 4 * kMiB) {
+    auto created = run(pools().create({.name = std::move(name),
+                                       .uuid = {},
+                                       .disks = {disk_uri()},
+                                       .cluster_size = cluster_size,
+                                       .md_resv_ratio = {}}));
+    EXPECT_TRUE(created) << created.error().to_string();
+    return created ? created->pool : nullptr;
+  }
+  std::shared_ptr<Pool> import(std::string name = "tpool") {
+    auto imported = run(pools().import({.name = std::move(name), .uuid = {}, .disks = {disk_uri()}}));
+    EXPECT_TRUE(imported) << imported.error().to_string();
+    return imported ? *imported : nullptr;
+  }
+  static Uuid uuid_of(uint64_t number) { return Uuid::random_v4(number, 0x1234567890); }
+  // Replicas of tests are named r<number>.
+  Result<> create_replica(Pool& pool, uint64_t number, uint64_t size, bool thin) {
+    auto made = run(pool.create_replica({.name = fmt::format("r{}", number),
+                                         .uuid = uuid_of(number),
+                                         .size_bytes = size,
+                                         .thin = thin,
+                                         .entity_id = {}}));
+    if (!made) return fail(std::move(made.error()));
+    return {};
+  }
+  std::shared_ptr<Replica> replica(std::string_view name) { return pools().find_volume(name); }
+
+  // One I/O to a device by name, on a channel of its own.
+  nvme::Status io(const std::string& device, block::IoRequest request, std::vector<std::byte>* data = nullptr) {
+    return run(perform_once(engine().registry.find(device), request, data));
+  }
+  nvme::Status write(const std::string& device, uint64_t offset, const std::vector<std::byte>& data) {
+    auto copy = data;
+    return io(device, at(block::IoType::kWrite, offset, data.size()), &copy);
+  }
+  std::vector<std::byte> read(const std::string& device, uint64_t offset, size_t size) {
+    std::vector<std::byte> data(size);
+    const auto status = io(device, at(block::IoType::kRead, offset, size), &data);
+    EXPECT_TRUE(status.is_success()) << status.to_string();
+    return data;
+  }
+  block::IoRequest at(block::IoType type, uint64_t offset, uint64_t size) const {
+    return {.type = type, .lba = offset / options_.block_size, .num_blocks = size / options_.block_size};
+  }
+  // FNV-1a of what the disk holds for a program.
+  uint64_t disk_checksum() {
+    const auto content = node_->files().content(kDisk);
+    uint64_t hash = 0xcbf29ce484222325;
+    for (const std::byte byte : *content) hash = (hash ^ static_cast<uint64_t>(byte)) * 0x100000001b3;
+    return hash;
+  }
+
+ private:
+  static runtime::Task<nvme::Status> perform_once(std::shared_ptr<block::Device> device, block::IoRequest request,
+                                                  std::vector<std::byte>* data) {
+    CAIRN_CHECK(device != nullptr);
+    auto channel = co_await device->open_channel();
+    CAIRN_CHECK(channel.has_value());
+    iovec piece{};
+    if (data != nullptr) {
+      piece = {data->data(), data->size()};
+      request.data = {&piece, 1};
+    }
+    co_return co_await block::perform(**channel, request);
+  }
+
+  SiteOptions options_;
+  std::unique_ptr<sim::World> world_;
+  sim::Node* node_ = nullptr;
+  sim::Disk* disk_ = nullptr;
+};
+
+inline std::vector<std::byte> pattern(size_t size, uint64_t seed) {
+  runtime::Random random(seed);
+  std::vector<std::byte> data(size);
+  for (auto& byte : data) byte = static_cast<std::byte>(random.next() | 1);
+  return data;
+}
+inline std::vector<std::byte> zeroes(size_t size) {
+  return std::vector<std::byte>(size);
+}
+
+}  // namespace cairn::pool
