@@ -8,6 +8,9 @@
 #include <gtest/gtest.h>
 #include <host.grpc.pb.h>
 #include <json.grpc.pb.h>
+#include <pool.grpc.pb.h>
+#include <replica.grpc.pb.h>
+#include <snapshot.grpc.pb.h>
 #include <stats.grpc.pb.h>
 #include <test.grpc.pb.h>
 
@@ -143,6 +146,89 @@ class Json final : public v1::JsonRpc::Service {
   Script& script_;
 };
 
+class Pools final : public v1::PoolRpc::Service {
+ public:
+  explicit Pools(Script& script) : script_(script) {}
+
+ private:
+  Status CreatePool(ServerContext*, const v1::CreatePoolRequest* request, v1::Pool* response) override {
+    return script_.unary("PoolRpc/CreatePool", *request, *response);
+  }
+  Status DestroyPool(ServerContext*, const v1::DestroyPoolRequest* request, Empty* response) override {
+    return script_.unary("PoolRpc/DestroyPool", *request, *response);
+  }
+  Status ExportPool(ServerContext*, const v1::ExportPoolRequest* request, Empty* response) override {
+    return script_.unary("PoolRpc/ExportPool", *request, *response);
+  }
+  Status ImportPool(ServerContext*, const v1::ImportPoolRequest* request, v1::Pool* response) override {
+    return script_.unary("PoolRpc/ImportPool", *request, *response);
+  }
+  Status ListPools(ServerContext*, const v1::ListPoolOptions* request, v1::ListPoolsResponse* response) override {
+    return script_.unary("PoolRpc/ListPools", *request, *response);
+  }
+  Status GrowPool(ServerContext*, const v1::GrowPoolRequest* request, v1::GrowPoolResponse* response) override {
+    return script_.unary("PoolRpc/GrowPool", *request, *response);
+  }
+
+  Script& script_;
+};
+
+class Replicas final : public v1::ReplicaRpc::Service {
+ public:
+  explicit Replicas(Script& script) : script_(script) {}
+
+ private:
+  Status CreateReplica(ServerContext*, const v1::CreateReplicaRequest* request, v1::Replica* response) override {
+    return script_.unary("ReplicaRpc/CreateReplica", *request, *response);
+  }
+  Status DestroyReplica(ServerContext*, const v1::DestroyReplicaRequest* request, Empty* response) override {
+    return script_.unary("ReplicaRpc/DestroyReplica", *request, *response);
+  }
+  Status ListReplicas(ServerContext*, const v1::ListReplicaOptions* request,
+                      v1::ListReplicasResponse* response) override {
+    return script_.unary("ReplicaRpc/ListReplicas", *request, *response);
+  }
+  Status ShareReplica(ServerContext*, const v1::ShareReplicaRequest* request, v1::Replica* response) override {
+    return script_.unary("ReplicaRpc/ShareReplica", *request, *response);
+  }
+  Status UnshareReplica(ServerContext*, const v1::UnshareReplicaRequest* request, v1::Replica* response) override {
+    return script_.unary("ReplicaRpc/UnshareReplica", *request, *response);
+  }
+  Status ResizeReplica(ServerContext*, const v1::ResizeReplicaRequest* request, v1::Replica* response) override {
+    return script_.unary("ReplicaRpc/ResizeReplica", *request, *response);
+  }
+
+  Script& script_;
+};
+
+class Snapshots final : public v1::SnapshotRpc::Service {
+ public:
+  explicit Snapshots(Script& script) : script_(script) {}
+
+ private:
+  Status CreateReplicaSnapshot(ServerContext*, const v1::CreateReplicaSnapshotRequest* request,
+                               v1::CreateReplicaSnapshotResponse* response) override {
+    return script_.unary("SnapshotRpc/CreateReplicaSnapshot", *request, *response);
+  }
+  Status ListSnapshot(ServerContext*, const v1::ListSnapshotsRequest* request,
+                      v1::ListSnapshotsResponse* response) override {
+    return script_.unary("SnapshotRpc/ListSnapshot", *request, *response);
+  }
+  Status DestroySnapshot(ServerContext*, const v1::DestroySnapshotRequest* request, Empty* response) override {
+    return script_.unary("SnapshotRpc/DestroySnapshot", *request, *response);
+  }
+  Status CreateSnapshotClone(ServerContext*, const v1::CreateSnapshotCloneRequest* request,
+                             v1::Replica* response) override {
+    return script_.unary("SnapshotRpc/CreateSnapshotClone", *request, *response);
+  }
+  Status ListSnapshotClone(ServerContext*, const v1::ListSnapshotCloneRequest* request,
+                           v1::ListSnapshotCloneResponse* response) override {
+    return script_.unary("SnapshotRpc/ListSnapshotClone", *request, *response);
+  }
+
+  Script& script_;
+};
+
 class Stats final : public v1::StatsRpc::Service {
  public:
   explicit Stats(Script& script) : script_(script) {}
@@ -204,6 +290,9 @@ struct AnsweringEngine::Server {
   Bdevs bdevs{script};
   Host host{script};
   Json json{script};
+  Pools pools{script};
+  Replicas replicas{script};
+  Snapshots snapshots{script};
   Stats stats{script};
   Test test{script};
   int port = 0;
@@ -216,6 +305,9 @@ AnsweringEngine::AnsweringEngine() : server_(std::make_unique<Server>()) {
   builder.RegisterService(&server_->bdevs);
   builder.RegisterService(&server_->host);
   builder.RegisterService(&server_->json);
+  builder.RegisterService(&server_->pools);
+  builder.RegisterService(&server_->replicas);
+  builder.RegisterService(&server_->snapshots);
   builder.RegisterService(&server_->stats);
   builder.RegisterService(&server_->test);
   server_->server = builder.BuildAndStart();

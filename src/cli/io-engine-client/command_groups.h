@@ -10,6 +10,9 @@ void add_controller_commands(CommandLine& line);
 void add_device_commands(CommandLine& line);
 void add_jsonrpc_command(CommandLine& line);
 void add_perf_commands(CommandLine& line);
+void add_pool_commands(CommandLine& line);
+void add_replica_commands(CommandLine& line);
+void add_snapshot_commands(CommandLine& line);
 void add_stats_commands(CommandLine& line);
 void add_test_commands(CommandLine& line);
 

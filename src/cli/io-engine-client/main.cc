@@ -62,6 +62,9 @@ int main(int argc, char** argv) {
   using namespace cairn::cli;
   if (!api_version_is_supported()) return kUsage;
   CommandLine line;
+  add_pool_commands(line);
+  add_replica_commands(line);
+  add_snapshot_commands(line);
   add_bdev_commands(line);
   add_device_commands(line);
   add_controller_commands(line);
