@@ -122,24 +122,28 @@ Result<> MallocMemory::resize(uint64_t size_bytes) {
   return {};
 }
 
-std::byte* MallocMemory::page_address(uint64_t offset) const {
+std::span<std::byte> MallocMemory::memory_at(uint64_t offset) const {
   for (const Extent& extent : *extents_.load(std::memory_order_acquire)) {
-    if (offset - extent.start < extent.memory.size()) return extent.memory.data() + (offset - extent.start);
+    if (offset - extent.start < extent.memory.size()) return extent.memory.subspan(offset - extent.start);
   }
   CAIRN_CHECK(!"an offset lies in an extent");
-  return nullptr;
+  return {};
 }
 
-// Calls part(address, length) for each page's part of the range, under the page's lock, until it returns false.
+// Calls part(address, length) for each stretch of the range, under the locks of its pages, until it returns false.
 template <typename Part>
-void MallocMemory::for_each_page(uint64_t offset, uint64_t size, Part part) {
+void MallocMemory::for_each_stretch(uint64_t offset, uint64_t size, Part part) {
   while (size > 0) {
-    const size_t length = std::min<uint64_t>(size, kPageSize - offset % kPageSize);
-    std::byte* address = page_address(offset);
-    {
-      const std::lock_guard lock(lock_of(offset));
-      if (!part(address, length)) return;
-    }
+    const std::span<std::byte> memory = memory_at(offset);
+    const size_t length = std::min<uint64_t>({size, kStretch - offset % kStretch, memory.size()});
+    // In the order of the locks: a stretch does not reach round their end.
+    static_assert(kNumLocks * kPageSize % kStretch == 0);
+    SpinLock* const first = &lock_of(offset);
+    SpinLock* const last = &lock_of(offset + length - 1);
+    for (SpinLock* lock = first; lock <= last; ++lock) lock->lock();
+    const bool more = part(memory.data(), length);
+    for (SpinLock* lock = first; lock <= last; ++lock) lock->unlock();
+    if (!more) return;
     offset += length;
     size -= length;
   }
@@ -147,7 +151,7 @@ void MallocMemory::for_each_page(uint64_t offset, uint64_t size, Part part) {
 
 void MallocMemory::read(uint64_t offset, uint64_t size, std::span<const iovec> into) {
   PieceCursor cursor(into);
-  for_each_page(offset, size, [&](const std::byte* page, size_t length) {
+  for_each_stretch(offset, size, [&](const std::byte* page, size_t length) {
     cursor.advance(length, [&](std::byte* piece, size_t part) {
       std::memcpy(piece, page, part);
       page += part;
@@ -158,7 +162,7 @@ void MallocMemory::read(uint64_t offset, uint64_t size, std::span<const iovec> i
 
 void MallocMemory::write(uint64_t offset, uint64_t size, std::span<const iovec> from) {
   PieceCursor cursor(from);
-  for_each_page(offset, size, [&](std::byte* page, size_t length) {
+  for_each_stretch(offset, size, [&](std::byte* page, size_t length) {
     cursor.advance(length, [&](const std::byte* piece, size_t part) {
       std::memcpy(page, piece, part);
       page += part;
@@ -170,7 +174,7 @@ void MallocMemory::write(uint64_t offset, uint64_t size, std::span<const iovec> 
 bool MallocMemory::equals(uint64_t offset, uint64_t size, std::span<const iovec> expected) {
   PieceCursor cursor(expected);
   bool equal = true;
-  for_each_page(offset, size, [&](const std::byte* page, size_t length) {
+  for_each_stretch(offset, size, [&](const std::byte* page, size_t length) {
     cursor.advance(length, [&](const std::byte* piece, size_t part) {
       equal = equal && std::memcmp(page, piece, part) == 0;
       page += part;
@@ -189,7 +193,7 @@ bool MallocMemory::compare_and_write(uint64_t offset, uint64_t size, std::span<c
   for (const bool writing : {false, true}) {
     for (uint64_t done = 0; done < size && equal;) {
       const size_t length = std::min<uint64_t>(size - done, kPageSize - (offset + done) % kPageSize);
-      std::byte* page = page_address(offset + done);
+      std::byte* page = memory_at(offset + done).data();
       PieceCursor& cursor = writing ? from_cursor : expected_cursor;
       cursor.advance(length, [&](const std::byte* piece, size_t part) {
         if (writing) {
@@ -219,11 +223,11 @@ void MallocMemory::copy(uint64_t to, uint64_t from, uint64_t size) {
       length = std::min<uint64_t>({left, kPageSize - (from + done) % kPageSize, kPageSize - (to + done) % kPageSize});
     }
     const uint64_t start = backwards ? left - length : size - left;
-    for_each_page(from + start, length, [&](const std::byte* page, size_t part) {
+    for_each_stretch(from + start, length, [&](const std::byte* page, size_t part) {
       std::memcpy(page_copy, page, part);
       return true;
     });
-    for_each_page(to + start, length, [&](std::byte* page, size_t part) {
+    for_each_stretch(to + start, length, [&](std::byte* page, size_t part) {
       std::memcpy(page, page_copy, part);
       return true;
     });
@@ -244,7 +248,7 @@ void MallocMemory::erase(uint64_t offset, uint64_t size) {
 }
 
 void MallocMemory::erase_by_writing(uint64_t offset, uint64_t size) {
-  for_each_page(offset, size, [](std::byte* page, size_t length) {
+  for_each_stretch(offset, size, [](std::byte* page, size_t length) {
     std::memset(page, 0, length);
     return true;
   });

@@ -3,7 +3,7 @@
 // Any thread may read and write any range at any time, without blocking but for a short spin: an access is atomic for
 // each 4 KiB page of the device (so for each block), which is what NVMe promises with an atomic write unit of one
 // block. The locks are striped over the pages; they are always taken, an uncontended one costs a few nanoseconds a
-// page. Resizing is for one thread at a time.
+// page, for the pages of up to 64 KiB at a time. Resizing is for one thread at a time.
 #pragma once
 
 #include <sys/uio.h>
@@ -49,6 +49,9 @@ class MallocMemory {
 
  private:
   static constexpr size_t kNumLocks = 512;
+  // What is moved under one set of locks. Taking a lock waits until all that was written before it has reached the
+  // cache, so a lock for each page in turn would make large writes to memory outside of it as slow as that memory.
+  static constexpr uint64_t kStretch = uint64_t{64} << 10;
   struct alignas(64) SpinLock {
     std::atomic<bool> taken{false};
     void lock();
@@ -63,11 +66,12 @@ class MallocMemory {
   };
   using ExtentTable = std::vector<Extent>;  // without gaps, ascending
 
-  std::byte* page_address(uint64_t offset) const;
+  // From there to the end of its extent.
+  std::span<std::byte> memory_at(uint64_t offset) const;
   SpinLock& lock_of(uint64_t offset) { return locks_[(offset / kPageSize) % kNumLocks]; }
   uint64_t mapped_bytes() const;
   template <typename Part>
-  void for_each_page(uint64_t offset, uint64_t size, Part part);
+  void for_each_stretch(uint64_t offset, uint64_t size, Part part);
   void give_back(uint64_t offset, uint64_t size);
   void erase_by_writing(uint64_t offset, uint64_t size);
 
