@@ -11,6 +11,7 @@
 #include "engine/node_identity.h"
 #include "engine/target_interface.h"
 #include "engine/version.h"
+#include "nvmf/host/nvmf_scheme.h"
 #include "runtime/backend.h"
 #include "runtime/external_call.h"
 #include "runtime/task_waits.h"
@@ -51,6 +52,9 @@ runtime::Task<Result<>> Engine::start_on_primary() {
   block::add_null_scheme(*registry_);
   block::add_aio_scheme(*registry_);
   block::add_uring_scheme(*registry_);
+  nvmf::host::ConnectionOptions initiator;
+  initiator.host = nvmf::host::make_host_identity(options_.host_nqn, options_.host_id);
+  nvmf::host::add_nvmf_schemes(*registry_, initiator);
 
   target_ = std::make_unique<nvmf::target::Target>(options_.target, reactors_->reactors());
   // Subsystems are reached on both ports; the replica port is the one that URIs and the discovery log name.

@@ -369,6 +369,7 @@ Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Env
   } else if (auto hostname = environment("HOSTNAME"); hostname && !hostname->empty()) {
     options.node_name = *hostname;
   }
+  options.host_id = environment("MAYASTOR_NVMF_HOSTID");
   options.host_nqn = environment("HOSTNQN").value_or("nqn.2019-05.io.openebs:node-name:" + options.node_name);
 
   auto log_options = parse_log_format(raw.log_format);

@@ -7,6 +7,7 @@
 #include "block/file_device.h"
 #include "block/malloc_device.h"
 #include "block/null_device.h"
+#include "nvmf/host/nvmf_scheme.h"
 #include "runtime/reactor.h"
 #include "runtime/task_waits.h"
 
@@ -31,6 +32,9 @@ void Load::add_schemes(block::Registry& registry) {
   block::add_null_scheme(registry);
   block::add_aio_scheme(registry);
   block::add_uring_scheme(registry);
+  nvmf::host::ConnectionOptions initiator;
+  initiator.host = nvmf::host::make_host_identity("nqn.2019-05.io.openebs:casperf", {});
+  nvmf::host::add_nvmf_schemes(registry, initiator);
 }
 
 size_t Load::buffer_pool_bytes(const LoadOptions& options, size_t num_reactors) {
