@@ -22,6 +22,10 @@ namespace {
 constexpr size_t kScratchBufferBytes = size_t{256} << 10;     // where receives without buffer rings go
 constexpr size_t kLargestRegisteredBuffer = size_t{1} << 30;  // the kernel's limit of one buffer
 
+// File operations that are submitted together: at least so many, and at most this share of those in the kernel.
+constexpr size_t kSmallestFileBatch = 2;
+constexpr size_t kFileBatchShare = 8;
+
 // The kernel release from which rings with deferred task work are known to take messages (6.7) is told by an operation
 // that came with it.
 constexpr unsigned kOpFutexWait = 51;
@@ -144,6 +148,7 @@ size_t UringBackend::poll(TimePoint wake_at) {
     if (user_data == 0) return;  // the answer to a cancellation
     if ((user_data & UringFile::kTag) != 0) {
       FileOp& op = *reinterpret_cast<FileOp*>(user_data & ~UringFile::kTag);
+      --file_operations_;
       if (op.kind != FileOp::Kind::kRead) --file_changes_;
       UringFile::on_completion(op, result);
     } else {
@@ -237,7 +242,19 @@ Task<Result<>> UringBackend::make_directories(std::string path) {
   return make_kernel_directories(*pool_, std::move(path));
 }
 
+void UringBackend::keep_files_busy() {
+  if (queued_since_ != ring_->submissions()) queued_files_ = 0;
+  const size_t in_kernel = file_operations_ - queued_files_;
+  if (queued_files_ >= std::max(kSmallestFileBatch, in_kernel / kFileBatchShare)) {
+    ring_->submit();
+    queued_files_ = 0;
+  }
+  queued_since_ = ring_->submissions();
+}
+
 io_uring_sqe& UringBackend::next_file_sqe(FileOp& op) {
+  ++queued_files_;
+  ++file_operations_;
   if (op.kind != FileOp::Kind::kRead) ++file_changes_;
   return ring_->next_sqe(reinterpret_cast<uint64_t>(&op) | UringFile::kTag);
 }

@@ -60,6 +60,9 @@ class UringBackend final : public Backend {
   bool multishot_accept() const { return multishot_accept_; }
   // The index of the registered buffer that holds all of [data, data+size), or -1.
   int registered_buffer(const void* data, size_t size) const;
+  // Before each operation on a file: hands what is queued to the kernel when it is much, compared with what the kernel
+  // has. The kernel starts operations that come together only when it has seen the last of them.
+  void keep_files_busy();
   // A queue entry for an operation on a file. Its completion goes to UringFile.
   io_uring_sqe& next_file_sqe(FileOp& op);
   // An operation that ended (its result is set) without the kernel: completed by the next poll().
@@ -92,7 +95,10 @@ class UringBackend final : public Backend {
   IntrusiveList<UringStream, HotTag> hot_streams_;
   unsigned max_hot_streams_;
   IntrusiveList<FileOp> finished_files_;
-  size_t file_changes_ = 0;  // operations in the kernel that change a file
+  size_t file_operations_ = 0;  // queued and in the kernel
+  size_t file_changes_ = 0;     // those that change a file
+  size_t queued_files_ = 0;     // operations queued since the ring's submission...
+  uint64_t queued_since_ = 0;   // ...of that number
   std::vector<std::unique_ptr<UringAcceptor>> acceptors_;
   std::span<std::byte> registered_region_;
   bool register_buffers_;

@@ -25,6 +25,7 @@ void UringFile::submit(FileOp& op) {
 }
 
 void UringFile::start(FileOp& op) {
+  backend_.keep_files_busy();
   switch (op.kind) {
     case FileOp::Kind::kRead:
     case FileOp::Kind::kWrite:
