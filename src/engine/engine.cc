@@ -74,10 +74,20 @@ runtime::Task<Result<>> Engine::start_on_primary() {
       if (!made) co_return fail(Error(made.error().code(), "cannot use the directory of --ptpl-dir", made.error()));
     }
   }
+  pool::PoolOptions pool_options;
+  pool_options.exports = replica_exports();
+  pools_ = std::make_unique<pool::PoolRegistry>(*registry_, std::move(pool_options));
   auto json_rpc = JsonRpcServer::listen(*this, options_.json_rpc_socket);
   if (!json_rpc) co_return fail(Error(json_rpc.error().code(), "cannot start the JSON-RPC server", json_rpc.error()));
   json_rpc_ = std::move(*json_rpc);
   co_return Result<>{};
+}
+
+pool::ReplicaExports Engine::replica_exports() {
+  return {.share = [this](std::shared_ptr<pool::Replica> replica,
+                          std::vector<std::string> hosts) { return shares_->share_replica(replica, std::move(hosts)); },
+          .unshare = [this](std::string name) { return shares_->unshare(std::move(name)); },
+          .forget = [this](const std::string& reservation_file) { shares_->forget_reservations(reservation_file); }};
 }
 
 std::string Engine::banner() const {
@@ -107,6 +117,8 @@ std::string Engine::banner() const {
 runtime::Task<> Engine::stop_on_primary() {
   if (json_rpc_ != nullptr) co_await json_rpc_->stop();
   json_rpc_.reset();
+  if (pools_ != nullptr) co_await pools_->export_all();
+  pools_.reset();
   if (target_ != nullptr) co_await target_->stop();
   shares_.reset();
   target_.reset();

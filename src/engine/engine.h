@@ -1,7 +1,7 @@
 // The io-engine's parts and their order: what is started first is stopped last.
 //
 //   start: reactors -> devices -> target (listeners) -> JSON-RPC -> gRPC
-//   stop:  gRPC -> JSON-RPC -> target (hosts are disconnected) -> devices -> reactors
+//   stop:  gRPC -> JSON-RPC -> pools (exported) -> target (hosts are disconnected) -> devices -> reactors
 // After a start that failed half way, stop() undoes what was done.
 #pragma once
 
@@ -14,6 +14,7 @@
 #include "engine/options.h"
 #include "engine/shares.h"
 #include "nvmf/target/target.h"
+#include "pool/pool_registry.h"
 #include "runtime/reactor_group.h"
 
 namespace cairn::engine {
@@ -44,8 +45,10 @@ class Engine {
   block::Registry& registry() { return *registry_; }
   nvmf::target::Target& target() { return *target_; }
   Shares& shares() { return *shares_; }
+  pool::PoolRegistry& pools() { return *pools_; }
 
  private:
+  pool::ReplicaExports replica_exports();
   runtime::Task<Result<>> start_on_primary();
   runtime::Task<> stop_on_primary();
 
@@ -58,6 +61,7 @@ class Engine {
   std::unique_ptr<block::Registry> registry_;
   std::unique_ptr<nvmf::target::Target> target_;
   std::unique_ptr<Shares> shares_;
+  std::unique_ptr<pool::PoolRegistry> pools_;
   std::unique_ptr<JsonRpcServer> json_rpc_;
   std::unique_ptr<GrpcServer> grpc_;
 };

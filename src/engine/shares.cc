@@ -2,28 +2,72 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "base/log.h"
 #include "nvme/nqn.h"
+#include "runtime/backend.h"
 
 namespace cairn::engine {
 
-runtime::Task<Result<>> Shares::share(std::shared_ptr<block::Device> device, std::vector<std::string> allowed_hosts) {
-  for (const std::string& host : allowed_hosts) {
+namespace {
+
+// The retry delay that hosts know of replicas; and what is full is told as NVMe tells it.
+nvme::Status replica_status(nvme::Status status) {
+  constexpr uint8_t kReplicaRetryDelay = 3;
+  return status.retry_delay() == 1 ? status.with_retry_delay(kReplicaRetryDelay) : status;
+}
+
+}  // namespace
+
+Result<> Shares::check_hosts(const std::vector<std::string>& hosts) {
+  for (const std::string& host : hosts) {
     if (auto checked = nvme::check_nqn(host); !checked) {
-      co_return fail(Code::kInvalidArgument,
-                     fmt::format("allowed host '{}': {}", host, nvme::nqn_error_text(checked.error())));
+      return fail(Code::kInvalidArgument,
+                  fmt::format("allowed host '{}': {}", host, nvme::nqn_error_text(checked.error())));
     }
   }
+  return {};
+}
+
+runtime::Task<Result<>> Shares::share(std::shared_ptr<block::Device> device, std::vector<std::string> allowed_hosts) {
+  if (auto checked = check_hosts(allowed_hosts); !checked) co_return checked;
+  nvmf::target::SubsystemOptions options;
+  options.allow_any_host = allowed_hosts.empty();
+  options.allowed_hosts = std::move(allowed_hosts);
+  if (!ptpl_dir_.empty()) options.ptpl_path = fmt::format("{}/bdev/{}.json", ptpl_dir_, device->uuid().to_string());
+  co_return co_await add(std::move(device), std::move(options));
+}
+
+runtime::Task<Result<>> Shares::share_replica(std::shared_ptr<pool::Replica> replica,
+                                              std::vector<std::string> allowed_hosts) {
+  if (auto checked = check_hosts(allowed_hosts); !checked) co_return checked;
+  if (auto* subsystem = target_.find_subsystem(nqn_of(replica->name())); subsystem != nullptr) {
+    const bool any = allowed_hosts.empty();
+    subsystem->set_allowed_hosts(any, std::move(allowed_hosts));
+    co_return Result<>{};
+  }
+  nvmf::target::SubsystemOptions options;
+  options.allow_any_host = allowed_hosts.empty();
+  options.allowed_hosts = std::move(allowed_hosts);
+  options.rewrite_status = replica_status;
+  if (!ptpl_dir_.empty()) {
+    const std::string path = fmt::format("{}/{}", ptpl_dir_, replica->reservation_file());
+    const auto folder = path.substr(0, path.rfind('/'));
+    if (auto made = co_await runtime::Reactor::current().backend().make_directories(folder); !made)
+      co_return fail(Error(made.error().code(), fmt::format("cannot make '{}'", folder), made.error()));
+    options.ptpl_path = path;
+  }
+  co_return co_await add(std::move(replica), std::move(options));
+}
+
+runtime::Task<Result<>> Shares::add(std::shared_ptr<block::Device> device, nvmf::target::SubsystemOptions options) {
   if (device->claimed_by()) {
     co_return fail(Code::kInternal,
                    fmt::format("failed to share: bdev '{}' is already shared or in use (claimed by {})", device->name(),
                                *device->claimed_by()));
   }
-  nvmf::target::SubsystemOptions options;
   options.nqn = nqn_of(device->name());
-  options.allow_any_host = allowed_hosts.empty();
-  options.allowed_hosts = std::move(allowed_hosts);
-  if (!ptpl_dir_.empty()) options.ptpl_path = fmt::format("{}/bdev/{}.json", ptpl_dir_, device->uuid().to_string());
   auto subsystem = target_.add_subsystem(std::move(options));
   if (!subsystem) co_return fail(Error(subsystem.error().code(), "failed to share", subsystem.error()));
   if (auto added = co_await (*subsystem)->add_namespace(device); !added) {
@@ -34,6 +78,13 @@ runtime::Task<Result<>> Shares::share(std::shared_ptr<block::Device> device, std
   }
   log::info("bdev '{}' is shared as {}", device->name(), share_uri(*device));
   co_return Result<>{};
+}
+
+void Shares::forget_reservations(const std::string& reservation_file) {
+  if (ptpl_dir_.empty()) return;
+  std::error_code error;
+  std::filesystem::remove(std::filesystem::path(ptpl_dir_) / reservation_file, error);
+  if (error) log::warn("cannot remove the reservations' file '{}': {}", reservation_file, error.message());
 }
 
 runtime::Task<> Shares::unshare(std::string device_name) {
