@@ -23,12 +23,13 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def engine(binaries: pathlib.Path, folder: str, *options: str) -> Engine:
-    return Engine(binaries.resolve() / "io-engine", binaries.resolve() / "io-engine-client", pathlib.Path(folder), options)
+def engine(binaries: pathlib.Path, folder: str, *options: str, environment: dict[str, str] | None = None) -> Engine:
+    return Engine(binaries.resolve() / "io-engine", binaries.resolve() / "io-engine-client", pathlib.Path(folder), options,
+                  environment)
 
 
-def folder() -> tempfile.TemporaryDirectory:
-    return tempfile.TemporaryDirectory(prefix="cairn-bench-")
+def folder(parent: pathlib.Path | None = None) -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="cairn-bench-", dir=parent)
 
 
 def keep(path: pathlib.Path | None, results: dict) -> None:

@@ -55,14 +55,14 @@ def show(result: dict) -> str:
 def run(options) -> dict:
     with bench_engine.folder() as folder, bench_engine.engine(options.bin, folder) as engine:
         nqn = engine.create_and_share("malloc:///idle?size_mb=64")
-        result = asyncio.run(measure(engine, nqn, options.seconds))
+        result = asyncio.run(measure(engine, nqn, options.idle_seconds))
         engine.stop()
     return result
 
 
 def main() -> int:
     parser = bench_engine.arguments(__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=DURATION_S)
+    parser.add_argument("--idle-seconds", type=float, default=DURATION_S)
     options = parser.parse_args()
     result = run(options)
     print(show(result))
