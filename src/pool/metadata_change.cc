@@ -65,11 +65,16 @@ void MetadataChange::put_extent_page(format::BlobId owner, uint32_t md_page, uin
   (fresh ? write_.fresh : write_.in_place).push_back({md_page, std::move(page)});
 }
 
+void MetadataChange::erase_root(uint32_t md_page) {
+  write_.in_place.push_back({md_page, std::make_unique<Page>()});
+  erased_roots_.push_back(md_page);
+}
+
 Task<Result<>> MetadataChange::commit() {
   auto done = co_await store_.commit(write_);
   if (done) {
     for (const uint32_t page : write_.erased) space_.free_page(page);
-    for (const uint32_t page : write_.erased_roots) space_.free_page(page);
+    for (const uint32_t page : erased_roots_) space_.free_page(page);
   }
   if (done || store_.last_commit_reached_in_place()) {
     taken_clusters_.clear();

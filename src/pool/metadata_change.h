@@ -41,7 +41,8 @@ class MetadataChange {
   // `fresh`: the page is not referred to yet (take_extent_page()).
   void put_extent_page(format::BlobId owner, uint32_t md_page, uint64_t start_cluster,
                        std::span<const uint32_t> clusters, bool fresh);
-  void erase_root(uint32_t md_page) { write_.erased_roots.push_back(md_page); }
+  // Commits the removal of a volume: its root is zeroed and freed.
+  void erase_root(uint32_t md_page);
   // Nothing on the disk refers to the page when the change is complete: it is zeroed and freed.
   void erase_page(uint32_t md_page) { write_.erased.push_back(md_page); }
 
@@ -54,6 +55,7 @@ class MetadataChange {
   MetadataWrite write_;
   std::vector<uint32_t> taken_clusters_;
   std::vector<uint32_t> taken_pages_;
+  std::vector<uint32_t> erased_roots_;
 };
 
 // A map as it will be: `base` with some entries changed, and perhaps another size.

@@ -51,6 +51,16 @@ struct Watermark {
 };
 static_assert(sizeof(Watermark) == 16);
 
+// In the same place while a pool is being made or destroyed: what is on the disk is of no use to anybody.
+constexpr std::array<char, 8> kTransientMagic = {'C', 'A', 'I', 'R', 'N', 'T', 'M', 'P'};
+constexpr uint64_t kTransientOffset = kPageSize;  // the mask of used metadata pages always begins on page 1
+
+std::unique_ptr<Page> make_transient_mark() {
+  auto page = std::make_unique<Page>();
+  std::memcpy(page->bytes.data(), kTransientMagic.data(), kTransientMagic.size());
+  return page;
+}
+
 uint32_t watermark_crc(const Watermark& mark) {
   return crc32c(std::as_bytes(std::span(&mark, 1)).first(offsetof(Watermark, crc)));
 }
@@ -118,6 +128,13 @@ Task<MetadataStore::Finding> MetadataStore::find_super_block(block::Channel& dis
     co_return finding;
   }
   finding.blank = format::is_blank(page->view());
+  if (device_bytes >= 2 * kPageSize) {
+    auto second = std::make_unique<Page>();
+    read.add(IoType::kRead, kTransientOffset, kPageSize, second->bytes.data());
+    const auto status = co_await read.run();
+    finding.transient =
+        status.is_success() && std::memcmp(second->bytes.data(), kTransientMagic.data(), kTransientMagic.size()) == 0;
+  }
   auto super = format::decode_super_block(page->view(), device_bytes);
   bool mended = false;
   if (!super && super.error().kind == format::SuperBlockFault::Kind::kChecksum) {
@@ -157,16 +174,20 @@ Task<MetadataStore::Finding> MetadataStore::find_super_block(block::Channel& dis
 Task<Result<>> MetadataStore::write_empty_pool(block::Channel& disk, const format::Layout& layout,
                                                const format::SuperBlock& super,
                                                std::span<const MetadataWrite::Item> pages) {
-  // All of the masks, the metadata pages and the journal's header; not page 0.
+  const auto mark = make_transient_mark();
+  IoBatch batch(disk);
+  batch.add(IoType::kWrite, kTransientOffset, kPageSize, mark->bytes.data());
+  if (auto done = check("writing to the disk", co_await batch.run()); !done) co_return done;
+  const block::IoRequest flush{.type = IoType::kFlush};
+  if (auto done = check("flushing the disk", co_await block::perform(disk, flush)); !done) co_return done;
+
+  // The rest of the masks, the metadata pages and the journal's header.
   const JournalPlace place = journal_place(layout);
   const uint64_t end = (uint64_t{layout.md_start} + layout.md_len + (place.capacity > 0 ? 1 : 0)) * kPageSize;
-  IoBatch batch(disk);
-  for (uint64_t at = kPageSize; at < end; at += std::min(kZeroingStep, end - at)) {
+  for (uint64_t at = kTransientOffset + kPageSize; at < end; at += std::min(kZeroingStep, end - at)) {
     batch.add(IoType::kWriteZeroes, at, std::min(kZeroingStep, end - at));
   }
   if (auto done = check("clearing the metadata", co_await batch.run()); !done) co_return done;
-  const auto mark_page = make_watermark(layout, 1);
-  batch.add(IoType::kWrite, uint64_t{layout.used_page_mask.start} * kPageSize, kPageSize, mark_page->bytes.data());
   for (const auto& item : pages) {
     batch.add(IoType::kWrite, layout.md_page_offset(item.md_page), kPageSize, item.page->bytes.data());
   }
@@ -179,12 +200,14 @@ Task<Result<>> MetadataStore::write_empty_pool(block::Channel& disk, const forma
     batch.add(IoType::kWrite, block_size, kPageSize - block_size, page->bytes.data() + block_size);
     if (auto done = check("writing the super block", co_await batch.run()); !done) co_return done;
   }
-  if (auto done = check("flushing the metadata", co_await block::perform(disk, {.type = IoType::kFlush})); !done) {
-    co_return done;
-  }
+  if (auto done = check("flushing the metadata", co_await block::perform(disk, flush)); !done) co_return done;
   batch.add(IoType::kWrite, 0, block_size, page->bytes.data());
   if (auto done = check("writing the super block", co_await batch.run()); !done) co_return done;
-  co_return check("flushing the super block", co_await block::perform(disk, {.type = IoType::kFlush}));
+  if (auto done = check("flushing the super block", co_await block::perform(disk, flush)); !done) co_return done;
+
+  const auto watermark = make_watermark(layout, 1);
+  batch.add(IoType::kWrite, kTransientOffset, kPageSize, watermark->bytes.data());
+  co_return check("writing the watermark", co_await batch.run());
 }
 
 // ---- Loading ----
@@ -374,11 +397,6 @@ Task<Result<>> MetadataStore::commit(MetadataWrite& write) {
     if (auto done = co_await write_pages(group); !done) co_return done;
     if (auto done = co_await flush(); !done) co_return done;
   }
-  if (!write.erased_roots.empty()) {
-    reached_in_place_ = true;
-    if (auto done = co_await zero_pages(write.erased_roots); !done) co_return done;
-    if (auto done = co_await flush(); !done) co_return done;
-  }
   // The change is complete; nothing refers to these pages, and none of them could be taken for a root.
   if (!write.erased.empty()) {
     if (auto done = co_await zero_pages(write.erased); !done) log::warn("{}", done.error().to_string());
@@ -448,11 +466,25 @@ Task<Result<>> MetadataStore::close_clean(const Bitmap& pages, const Bitmap& clu
   co_return done;
 }
 
-Task<Result<>> MetadataStore::erase_super_block() {
+Task<Result<>> MetadataStore::erase() {
+  if (auto done = co_await mark_dirty(); !done) co_return done;
+  const auto mark = make_transient_mark();
   const auto zeroes = std::make_unique<Page>();
   IoBatch batch(disk_);
+  batch.add(IoType::kWrite, kTransientOffset, kPageSize, mark->bytes.data());
+  if (auto done = check("writing to the disk", co_await batch.run()); !done) co_return done;
+  if (auto done = co_await flush(); !done) co_return done;
   batch.add(IoType::kWrite, 0, kPageSize, zeroes->bytes.data());
   if (auto done = check("erasing the super block", co_await batch.run()); !done) co_return done;
+  if (auto done = co_await flush(); !done) co_return done;
+  const uint64_t end = (uint64_t{layout_.md_start} + pages_end_) * kPageSize;
+  for (uint64_t at = kTransientOffset + kPageSize; at < end; at += std::min(kZeroingStep, end - at)) {
+    batch.add(IoType::kWriteZeroes, at, std::min(kZeroingStep, end - at));
+  }
+  if (auto done = check("erasing the metadata", co_await batch.run()); !done) co_return done;
+  if (auto done = co_await flush(); !done) co_return done;
+  batch.add(IoType::kWrite, kTransientOffset, kPageSize, zeroes->bytes.data());
+  if (auto done = check("erasing the metadata", co_await batch.run()); !done) co_return done;
   co_return co_await flush();
 }
 

@@ -36,11 +36,10 @@ struct MetadataWrite {
     uint32_t md_page = 0;
     std::unique_ptr<format::Page> page;
   };
-  bool flush_data_first = false;       // clusters were cleared or copied for this change
-  std::vector<Item> fresh;             // pages that nothing refers to yet
-  std::vector<Item> in_place;          // pages in use and new roots: the commit
-  std::vector<uint32_t> erased_roots;  // zeroed: commits a removal
-  std::vector<uint32_t> erased;        // zeroed last, not awaited by anybody
+  bool flush_data_first = false;  // clusters were cleared or copied for this change
+  std::vector<Item> fresh;        // pages that nothing refers to yet
+  std::vector<Item> in_place;     // pages in use, new roots, zeroes over old roots: the commit
+  std::vector<uint32_t> erased;   // zeroed last, not awaited by anybody
 };
 
 // The super block of a disk as loading finds it.
@@ -60,6 +59,7 @@ class MetadataStore {
     std::optional<FoundSuperBlock> found;
     std::optional<format::SuperBlockFault> fault;
     bool blank = false;               // page 0 holds nothing but zeroes
+    bool transient = false;           // a pool was being made or destroyed: its remains are nobody's
     std::optional<Error> disk_error;  // page 0 could not be read
   };
   static runtime::Task<Finding> find_super_block(block::Channel& disk);
@@ -95,8 +95,8 @@ class MetadataStore {
   runtime::Task<Result<>> grow(const format::Layout& layout);
   // Writes the masks and sets the clean flag: no change may follow.
   runtime::Task<Result<>> close_clean(const Bitmap& pages, const Bitmap& clusters, const Bitmap& blob_ids);
-  // Ends the pool's existence.
-  runtime::Task<Result<>> erase_super_block();
+  // Ends the pool's existence, and removes its metadata.
+  runtime::Task<Result<>> erase();
 
   runtime::Task<Result<>> flush();  // when the disk has a volatile cache
 

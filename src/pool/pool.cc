@@ -285,7 +285,7 @@ Task<Result<>> Pool::destroy() {
     closing_ = false;
     co_return fail(pool_error::destroy_failed(name_, std::move(removed.error())));
   }
-  Result<> done = co_await store_->erase_super_block();
+  Result<> done = co_await store_->erase();
   if (done) {
     // Nothing points to the data any more: what it occupies goes back to what lies beneath the disk.
     std::vector<uint32_t> clusters;

@@ -48,15 +48,11 @@ struct ReplicaExports {
   std::function<void(const std::string& reservation_file)> forget;
 };
 
-// What foreign data lies on a disk ("ext4 file system"), nothing when none is known of. Reads through the channel only.
-using SignatureFinder = std::function<runtime::Task<Result<std::optional<std::string>>>(block::Channel&)>;
-
 struct PoolOptions {
   // Unmap of whole clusters of a thin replica returns their space. false: as the original does by default, the space
   // stays allocated.
   bool unmap_releases_clusters = true;
   ReplicaExports exports;
-  SignatureFinder find_signature;  // empty: only page 0 is looked at
 };
 
 struct PoolInfo {

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "pool/metadata_store.h"
 #include "pool/pool_error.h"
+#include "pool/signature/device_signature.h"
 
 namespace cairn::pool {
 
@@ -97,15 +98,20 @@ Task<Result<std::optional<std::string>>> PoolRegistry::foreign_data(block::Devic
   const auto finding = co_await MetadataStore::find_super_block(**channel);
   if (finding.disk_error) co_return fail(Error(*finding.disk_error));
   if (finding.found) co_return std::optional<std::string>("a pool");
-  if (finding.fault->kind != format::SuperBlockFault::Kind::kNoSignature) {
+  if (finding.fault->kind != format::SuperBlockFault::Kind::kNoSignature && !finding.transient) {
     co_return std::optional<std::string>(fmt::format("a pool that cannot be used ({})", finding.fault->message));
   }
-  if (options_.find_signature) {
-    auto found = co_await options_.find_signature(**channel);
-    if (!found) co_return fail(std::move(found.error()));
-    if (*found) co_return std::move(*found);
+  auto signatures = co_await find_signatures(**channel);
+  if (!signatures) co_return fail(std::move(signatures.error()));
+  if (finding.transient) {
+    std::erase_if(*signatures, [](const Signature& found) {
+      return found.kind == Signature::Kind::kPoolRemains || found.kind == Signature::Kind::kDamagedPool;
+    });
   }
-  if (!finding.blank) co_return std::optional<std::string>("unknown data in its first 4096 bytes");
+  if (!signatures->empty()) co_return std::optional<std::string>(describe(*signatures));
+  if (!finding.blank && !finding.transient) {
+    co_return std::optional<std::string>("unknown data in its first 4096 bytes");
+  }
   co_return std::optional<std::string>();
 }
 

@@ -145,6 +145,12 @@ class TestSite {
   block::IoRequest at(block::IoType type, uint64_t offset, uint64_t size) const {
     return {.type = type, .lba = offset / options_.block_size, .num_blocks = size / options_.block_size};
   }
+  // The disk gets another size, as a LUN does.
+  void resize_disk(uint64_t bytes) {
+    node_->files().resize_device(kDisk, bytes);
+    options_.disk_bytes = bytes;
+  }
+  uint64_t disk_bytes() const { return options_.disk_bytes; }
   // FNV-1a of what the disk holds for a program.
   uint64_t disk_checksum() {
     const auto content = node_->files().content(kDisk);
@@ -173,10 +179,14 @@ class TestSite {
   sim::Disk* disk_ = nullptr;
 };
 
+// Random bytes, none of them zero.
 inline std::vector<std::byte> pattern(size_t size, uint64_t seed) {
   runtime::Random random(seed);
   std::vector<std::byte> data(size);
-  for (auto& byte : data) byte = static_cast<std::byte>(random.next() | 1);
+  for (size_t at = 0; at < size; at += sizeof(uint64_t)) {
+    const uint64_t word = random.next() | 0x0101010101010101;
+    std::memcpy(&data[at], &word, std::min(sizeof(word), size - at));
+  }
   return data;
 }
 inline std::vector<std::byte> zeroes(size_t size) {

@@ -209,6 +209,19 @@ std::optional<std::vector<std::byte>> FileSystem::content(const std::string& pat
   return bytes;
 }
 
+void FileSystem::read_content(const std::string& path, uint64_t offset, std::span<std::byte> into) const {
+  const InodeRef inode = find(normal(path));
+  CAIRN_CHECK(inode != nullptr && offset + into.size() <= inode->store.size());
+  inode->store.read(offset, into);
+}
+
+void FileSystem::resize_device(const std::string& path, uint64_t size_bytes) {
+  const InodeRef inode = find(normal(path));
+  CAIRN_CHECK(inode != nullptr && inode->type == Inode::Type::kBlockDevice);
+  inode->store.resize(size_bytes);
+  inode->store.make_stable(inode->store.mark());
+}
+
 void FileSystem::put_content(const std::string& path, std::span<const std::byte> bytes) {
   const std::string name = normal(path);
   CAIRN_CHECK(make_directories(parent_of(name)) == 0);

@@ -71,6 +71,10 @@ class FileSystem {
   bool exists(const std::string& path) const { return names_.contains(path); }
   // What a program would read now; nothing when there is no such file.
   std::optional<std::vector<std::byte>> content(const std::string& path) const;
+  // A part of it; the file reaches so far.
+  void read_content(const std::string& path, uint64_t offset, std::span<std::byte> into) const;
+  // Another size for a block device (a grown LUN), at once and with everything on it stable.
+  void resize_device(const std::string& path, uint64_t size_bytes);
   void put_content(const std::string& path, std::span<const std::byte> bytes);  // a stable file, its directories too
   std::vector<std::string> list(std::string_view prefix) const;
 
