@@ -5,10 +5,9 @@ import os
 import pathlib
 import signal
 import subprocess
-import tempfile
 import unittest
 
-from engine_case import BIN, TIME_FACTOR
+from engine_case import BIN, TIME_FACTOR, EngineCase
 
 import child_process
 
@@ -16,11 +15,10 @@ TIMEOUT_S = 60 * TIME_FACTOR
 FILE_SIZE = 4 << 20
 
 
-class Casperf(unittest.TestCase):
+class Casperf(EngineCase):
     def setUp(self) -> None:
-        folder = tempfile.TemporaryDirectory(prefix="cairn-e2e-")
-        self.addCleanup(folder.cleanup)
-        self.disk = pathlib.Path(folder.name) / "disk.img"
+        super().setUp()
+        self.disk = self.folder / "disk.img"
         self.disk.write_bytes(bytes(FILE_SIZE))
 
     @staticmethod
@@ -55,6 +53,16 @@ class Casperf(unittest.TestCase):
             # What was read in the load, and everything at its end.
             checked = sum(job["verification"]["blocks_checked"] for job in report["jobs"])
             self.assertEqual(checked, report["total"]["read"]["count"] * 8 + FILE_SIZE // 512)
+
+    def test_verifies_what_comes_over_the_network(self) -> None:
+        engine = self.engine("-l", "0")
+        nqn = engine.create_and_share("malloc:///m?size_mb=8")
+        for size, parameters in ((4096, ""), (4096, "?hdgst=true&ddgst=true"), (262144, "")):
+            result = self.run_casperf("-t", "randrw", "-b", str(size), "-q", "16", "-n", "1000", "--verify", "-o", "json",
+                                      f"nvmf://127.0.0.1:{engine.port}/{nqn}{parameters}")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            total = json.loads(result.stdout)["total"]
+            self.assertEqual((total["ios"], total["errors"], total["faults"]), (1000, 0, 0))
 
     def test_an_interrupt_prints_the_result_so_far(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
