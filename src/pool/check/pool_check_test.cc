@@ -138,6 +138,12 @@ TEST(PoolCheck, AClusterWithTwoOwners) {
     EXPECT_EQ(shared->cluster, 10u);
     EXPECT_THAT(shared->message, testing::HasSubstr("2 clusters from 10 on"));
   }
+  Family three;  // clusters 10 and 11 belong to two others
+  three.put_extent_page(three.snapshot, 0, 2, {10, 0, 13});
+  three.put_extent_page(three.clone, 0, 4, {0, 11, 0});
+  three.put_extent_page(three.thick, 0, 6, {10, 11, 12});
+  EXPECT_THAT(problems(check_pool(three.finish(false)), Severity::kError),
+              ElementsAre(Problem::kClusterShared, Problem::kClusterShared));
   Family twice;
   twice.put_extent_page(twice.thick, 0, 6, {20, 21, 20});
   EXPECT_THAT(problems(check_pool(twice.finish(false)), Severity::kError), ElementsAre(Problem::kClusterShared));
@@ -177,6 +183,16 @@ TEST(PoolCheck, WhatAnUnfinishedSnapshotSharesIsExplained) {
   image.put(snapshot);
   const PoolReport report = check_pool(image.finish(false));
   EXPECT_FALSE(report.has(Severity::kWarning)) << report.text();
+}
+
+TEST(PoolCheck, AnAlmostFinishedSnapshotIsNotYetReadOnly) {
+  Family family;
+  family.snapshot.flags.data_ro = 0;
+  family.snapshot.set_link(format::kSnapshotInProgressLink, family.clone.id);
+  family.put(family.snapshot);
+  const PoolReport report = check_pool(family.finish(false));
+  EXPECT_FALSE(report.has(Severity::kWarning)) << report.text();
+  EXPECT_TRUE(check_pool(family.finish(true)).has(Severity::kWarning));  // an export leaves nothing unfinished
 }
 
 TEST(PoolCheck, BrokenChains) {

@@ -279,7 +279,12 @@ TEST(Repair, MayBeInterruptedAnywhere) {
     DyingDevice dying(device, writes);
     const auto plan = plan_repair(device, {});
     ASSERT_TRUE(plan);
+    const std::vector<std::byte> before(device.bytes().begin(), device.bytes().end());
     const bool done = apply_repair(dying, *plan).has_value();
+    if (!done &&
+        !std::ranges::equal(device.bytes().subspan(format::kPageSize), std::span(before).subspan(format::kPageSize))) {
+      EXPECT_FALSE(check_pool(device).super->clean) << writes;
+    }
     const auto again = plan_repair(device, {});
     ASSERT_TRUE(again);
     ASSERT_TRUE(apply_repair(device, *again));
