@@ -19,7 +19,7 @@ namespace cairn::engine {
 
 struct EngineOptions {
   std::string node_name = "mayastor-node";
-  std::string host_nqn;  // reported in HostRpc; used by the initiator
+  std::string host_nqn;                // reported in HostRpc; used by the initiator
   std::optional<std::string> host_id;  // MAYASTOR_NVMF_HOSTID
   runtime::SocketAddress grpc_address{runtime::AddressFamily::kIpv6, "::", 10124};
   std::string json_rpc_socket = "/var/tmp/mayastor.sock";

@@ -73,10 +73,10 @@ Error invalid(std::string_view message) {
   return Error(Code::kInvalidArgument, fmt::format("Invalid argument: {}", message));
 }
 Error invalid_cluster_size(std::string_view pool, std::string_view why) {
-  return Error(Code::kInvalidArgument, fmt::format("Invalid cluster-size {}, for pool {}", why, pool));
+  return Error(Code::kInternal, fmt::format("Invalid cluster-size {}, for pool {}", why, pool));
 }
 Error invalid_metadata_ratio(std::string_view pool, float ratio) {
-  return Error(Code::kInvalidArgument,
+  return Error(Code::kInternal,
                fmt::format("pool {}: invalid metadata parameter: bad metadata resevation ratio: {}", pool, ratio));
 }
 

@@ -18,8 +18,8 @@ Error destroy_failed(std::string_view pool, Error cause);  // INTERNAL
 Error grow_failed(std::string_view pool, Error cause);     // INTERNAL; RESOURCE_EXHAUSTED stays
 Error pool_not_found(std::string_view pool);               // NOT_FOUND
 Error invalid(std::string_view message);                   // INVALID_ARGUMENT
-Error invalid_cluster_size(std::string_view pool, std::string_view why);
-Error invalid_metadata_ratio(std::string_view pool, float ratio);
+Error invalid_cluster_size(std::string_view pool, std::string_view why);  // INTERNAL
+Error invalid_metadata_ratio(std::string_view pool, float ratio);         // INTERNAL
 
 Error replica_exists(std::string_view name);  // ALREADY_EXISTS
 Error replica_create_failed(std::string_view name,

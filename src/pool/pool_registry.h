@@ -48,8 +48,8 @@ class PoolRegistry {
   PoolRegistry& operator=(const PoolRegistry&) = delete;
 
   // Imports the pool that is on the disk, or makes a new one if the disk is blank. `imported` says which it was.
-  //   INVALID_ARGUMENT    number of disks, URI, cluster size, metadata ratio; a pool of that name on another disk; the
-  //   disk is in use;
+  //   INTERNAL            cluster size, metadata ratio (what clients of the original know)
+  //   INVALID_ARGUMENT    number of disks, URI; a pool of that name on another disk; the disk is in use;
   //                       another name or UUID on the disk; a damaged pool, another version, a shrunk disk; foreign
   //                       data (the message says what was found and that `overwrite` would ignore it)
   //   ALREADY_EXISTS      the pool is loaded from this disk
