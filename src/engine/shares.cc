@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "engine/snapshot_command.h"
 #include "nvme/nqn.h"
 #include "runtime/backend.h"
 
@@ -51,6 +52,7 @@ runtime::Task<Result<>> Shares::share_replica(std::shared_ptr<pool::Replica> rep
   options.allow_any_host = allowed_hosts.empty();
   options.allowed_hosts = std::move(allowed_hosts);
   options.rewrite_status = replica_status;
+  options.vendor_command = snapshot_command();
   if (!ptpl_dir_.empty()) {
     const std::string path = fmt::format("{}/{}", ptpl_dir_, replica->reservation_file());
     const auto folder = path.substr(0, path.rfind('/'));

@@ -1,9 +1,11 @@
 """Pools, replicas, snapshots and clones by the client, and what hosts see of them: contracts, restarts, crashes, refusals."""
 
 import asyncio
+import errno
 import hashlib
 import json
 import os
+import struct
 import subprocess
 import unittest
 import uuid
@@ -282,6 +284,27 @@ class HostsView(PoolCase):
         self.assertEqual(await again.read(0, 1), b"2" * BLOCK)
         await again.close()
 
+    async def test_snapshot_by_a_host(self) -> None:
+        self.under_test.client("pool", "create", "pool0", self.disk())
+        source = self.create("r0", "12MiB", "-p", "nvmf")
+        host = await self.host("r0")
+        taken = str(uuid.uuid4())
+        message = _snapshot_message("entity", source, "txn", "by-host", taken, "2024-05-17 09:30:00 UTC")
+        self.assertEqual((await host.admin.command(0xC1, nsid=1, data=message)).status, 0)
+        (listed,) = self.listed("snapshot", "list")
+        self.assertEqual((listed["snapshot_uuid"], listed["snapshot_name"], listed["timestamp"], listed["source_uuid"]),
+                         (taken, "by-host", "2024-05-17T09:30:00Z", source))
+        again = await host.admin.command(0xC1, nsid=1, data=message)
+        self.assertEqual((again.status, again.dw0), (0x06, errno.EEXIST))
+        unnamed = await host.admin.command(0xC1, nsid=1, data=_snapshot_message("e", source, "t", None, taken, "now"))
+        self.assertEqual((unnamed.status, unnamed.dw0), (0x06, errno.EINVAL))
+        for bad, status in ((message[:-1], 0x01), (b"\1" + message[1:], 0x01), (bytes(8192), 0x02)):
+            self.assertEqual((await host.admin.command(0xC1, nsid=1, data=bad)).status, status)
+        self.assertEqual((await host.admin.command(0xC1, nsid=2, data=message)).status, 0x0B)
+        self.assertEqual((await host.admin.command(0xC5, nsid=1, data=message)).status, 0x01)
+        await host.close()
+        self.assertEqual(len(self.listed("snapshot", "list")), 1)
+
     async def test_resize_grow_and_wipe(self) -> None:
         path = self.disk()
         client = self.under_test.client
@@ -321,6 +344,12 @@ class HostsView(PoolCase):
                          (10, 10 * BLOCK, 4 * BLOCK, identity))
         (pool,) = self.listed("stats", "pool")
         self.assertGreaterEqual(pool["num_write_ops"], 10)
+
+
+def _snapshot_message(*texts: str | None) -> bytes:
+    """Entity, parent, transaction, name, UUID, time; the payload of the vendor's snapshot command."""
+    fields = (b"\0" if text is None else b"\1" + struct.pack("<Q", len(text)) + text.encode() for text in texts)
+    return bytes(4) + b"".join(fields) + b"\0"
 
 
 def _digest(path: str) -> str:

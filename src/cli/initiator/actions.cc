@@ -157,16 +157,16 @@ Task<Result<std::string>> identify_controller(block::Device& device, std::string
   co_return fmt::format("identify controller: {} bytes\n", data.size());
 }
 
-Task<Result<std::string>> create_snapshot(block::Device& device, SnapshotMessage message) {
+Task<Result<std::string>> create_snapshot(block::Device& device, nvme::SnapshotMessage message) {
   const auto now =
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch());
   const auto seconds = static_cast<uint64_t>(now.count());
   nvme::Sqe sqe;
-  sqe.opcode = kCreateSnapshotOpcode;
+  sqe.opcode = nvme::kCreateSnapshotOpcode;
   sqe.nsid = 1;
   sqe.cdw10 = static_cast<uint32_t>(seconds);
   sqe.cdw11 = static_cast<uint32_t>(seconds >> 32);
-  std::vector<std::byte> data = encode_snapshot_message(message);
+  std::vector<std::byte> data = nvme::encode_snapshot_message(message);
   data.resize((data.size() + 3) / 4 * 4);  // NVMe data is whole dwords
   const auto answer = co_await run_admin(device, sqe, data);
   if (!answer) co_return fail(answer.error());

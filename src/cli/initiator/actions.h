@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "block/device.h"
-#include "cli/initiator/snapshot_message.h"
+#include "nvme/snapshot_message.h"
 #include "runtime/task.h"
 
 namespace cairn::cli {
@@ -25,6 +25,6 @@ runtime::Task<Result<std::string>> write_from_file(block::Device& device, uint64
 runtime::Task<Result<std::string>> send_admin_command(block::Device& device, uint8_t opcode);
 // Identify Controller: its 4096 bytes into a file.
 runtime::Task<Result<std::string>> identify_controller(block::Device& device, std::string file);
-runtime::Task<Result<std::string>> create_snapshot(block::Device& device, SnapshotMessage message);
+runtime::Task<Result<std::string>> create_snapshot(block::Device& device, nvme::SnapshotMessage message);
 
 }  // namespace cairn::cli

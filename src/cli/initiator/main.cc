@@ -134,12 +134,12 @@ class CommandLine {
       request.action = [file = file_](block::Device& device) { return identify_controller(device, file); };
     } else {
       auto given = [](const std::string& text) { return text.empty() ? std::nullopt : std::optional(text); };
-      request.action = [message = SnapshotMessage{.entity_id = given(entity_id_),
-                                                  .parent_id = std::nullopt,
-                                                  .txn_id = given(txn_id_),
-                                                  .name = given(snapshot_name_),
-                                                  .uuid = given(snapshot_uuid_),
-                                                  .create_time = std::nullopt}](block::Device& device) {
+      request.action = [message = nvme::SnapshotMessage{.entity_id = given(entity_id_),
+                                                        .parent_id = std::nullopt,
+                                                        .txn_id = given(txn_id_),
+                                                        .name = given(snapshot_name_),
+                                                        .uuid = given(snapshot_uuid_),
+                                                        .create_time = std::nullopt}](block::Device& device) {
         return create_snapshot(device, message);
       };
     }

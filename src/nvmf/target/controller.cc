@@ -116,8 +116,23 @@ runtime::Task<Status> Controller::execute_admin(Request& request) {
       restart_keep_alive();
       co_return Status::success();
     default:
-      co_return Status::generic(GenericStatus::kInvalidOpcode, Dnr::kYes);
+      co_return co_await execute_vendor(request);
   }
+}
+
+// begin() let it through: the opcode is the subsystem's.
+const VendorCommand& Controller::vendor_command() const {
+  return subsystem_->options().vendor_command;
+}
+
+runtime::Task<Status> Controller::execute_vendor(Request& request) {
+  Namespace* found = find_namespace(request.command.nsid);
+  if (found == nullptr) co_return Status::generic(GenericStatus::kInvalidNamespaceOrFormat, Dnr::kYes);
+  const Subsystem::Use use(*subsystem_);
+  const std::shared_ptr<block::Device> device = found->device_ptr();
+  std::vector<std::byte> data(request.data_length);
+  request.copy_from_data(0, data);
+  co_return co_await vendor_command().handle(*device, std::move(data), request.completion.dw0);
 }
 
 runtime::Task<Status> Controller::execute_reservation(Request& request) {

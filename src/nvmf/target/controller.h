@@ -37,6 +37,7 @@ namespace cairn::nvmf::target {
 class Namespace;
 struct QueuePairHandle;
 class Subsystem;
+struct VendorCommand;
 class Target;
 
 struct ControllerIdentity {
@@ -72,6 +73,8 @@ class Controller : public std::enable_shared_from_this<Controller> {
   bool retry_delay_enabled() const { return features_.retry_delay_enabled(); }
   // Any reactor: the host disabled the volatile write cache, every write is to be done with FUA.
   bool write_through() const { return features_.write_through(); }
+  // Any reactor; not of a discovery controller.
+  const VendorCommand& vendor_command() const;
   // Any reactor.
   ErrorLog& error_log() { return error_log_; }
 
@@ -123,6 +126,7 @@ class Controller : public std::enable_shared_from_this<Controller> {
   void keep_alive_expired();
   uint32_t round_kato(uint32_t kato_ms) const;
   void restart_keep_alive();
+  runtime::Task<nvme::Status> execute_vendor(Request& request);
   // abort.cc
   runtime::Task<nvme::Status> abort(Request& request);
   // identify.cc

@@ -116,8 +116,13 @@ void QueuePair::begin_admin(Request& request) {
       prepare(request, DataDirection::kNone, 0);
       return;
     default:
-      return finish(request, invalid_opcode);
+      break;
   }
+  if (controller_->is_discovery()) return finish(request, invalid_opcode);
+  const auto& vendor = controller_->vendor_command();
+  if (!vendor.handle || command.opcode != vendor.opcode) return finish(request, invalid_opcode);
+  if (command.sgl.length > vendor.max_data_size) return finish(request, invalid_field);
+  prepare(request, DataDirection::kHostToController, command.sgl.length);
 }
 
 // ---- Executing ----

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -20,6 +21,15 @@ namespace cairn::nvmf::target {
 class Controller;
 class Target;
 
+// A vendor's admin command that moves data from the host, at most max_data_size bytes. `handle` gets the bytes and the
+// place for completion dword 0, on the primary reactor. Without it the opcode is invalid.
+struct VendorCommand {
+  uint8_t opcode = 0;
+  uint32_t max_data_size = 0;
+  std::function<runtime::Task<nvme::Status>(block::Device& device, std::vector<std::byte> data, uint32_t& dw0)>
+      handle{};
+};
+
 struct SubsystemOptions {
   std::string nqn{};
   std::string serial_number{};  // at most 20 ASCII characters; empty: derived from the device uuid as the original does
@@ -33,6 +43,7 @@ struct SubsystemOptions {
   // Rewrites an error status before it is sent, by what the subsystem exports (CRD of nexus and replica; nvmf-target.md
   // section 5).
   nvme::Status (*rewrite_status)(nvme::Status status) = nullptr;
+  VendorCommand vendor_command{};
 };
 
 class Subsystem;
