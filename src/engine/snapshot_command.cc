@@ -17,11 +17,20 @@ using nvme::Status;
 
 // What hosts are told of a failure: an errno value.
 uint32_t errno_of(const Error& error) {
-  if (error.code() == Code::kAlreadyExists) return EEXIST;
   for (const Error* cause = &error; cause != nullptr; cause = cause->cause()) {
     if (cause->errno_value() != 0) return static_cast<uint32_t>(cause->errno_value());
   }
-  return error.code() == Code::kInternal ? EINVAL : EIO;
+  switch (error.code()) {
+    case Code::kAlreadyExists:
+      return EEXIST;
+    case Code::kInvalidArgument:
+    case Code::kInternal:  // of parameters that are missing, as gRPC has it too
+      return EINVAL;
+    case Code::kResourceExhausted:
+      return ENOSPC;
+    default:
+      return EIO;
+  }
 }
 
 runtime::Task<Status> create_snapshot(block::Device& device, std::vector<std::byte> data, uint32_t& dw0) {
