@@ -70,6 +70,16 @@ void KernelStream::all_sent() {
   ::shutdown(socket_.get(), SHUT_WR);
 }
 
+void KernelStream::received_all(std::span<const std::byte> data) {
+  if (data.size() >= kWorthHalving) {
+    const size_t half = data.size() / 2;
+    received(data.first(half));
+    send_early();
+    data = data.subspan(half);
+  }
+  received(data);
+}
+
 KernelStream::Read KernelStream::receive_now(std::span<std::byte> rest) {
   const std::span<std::byte> window = this->window();
   rest = rest.first(read_ahead(window.size(), rest.size()));
@@ -88,8 +98,12 @@ KernelStream::Read KernelStream::receive_now(std::span<std::byte> rest) {
   }
   const auto size = static_cast<size_t>(result);
   if (!window.empty()) window_filled(std::min(size, window.size()));
-  if (size > window.size()) received(rest.first(size - window.size()));
-  return size == window.size() + rest.size() ? Read::kMore : Read::kDrained;
+  const bool drained = size < window.size() + rest.size();
+  if (size > window.size()) {
+    rest = rest.first(size - window.size());
+    drained ? received_all(rest) : received(rest);
+  }
+  return drained ? Read::kDrained : Read::kMore;
 }
 
 void KernelStream::end_of_input() {

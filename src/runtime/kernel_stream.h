@@ -75,6 +75,12 @@ class KernelStream : public Stream, public ListLink<> {
   void received(std::span<const std::byte> data) {
     if (state_ == State::kOpen) handler_->on_receive(data);
   }
+  // The same for all that the peer has sent so far, in two halves when it is more than a little: what the first leads
+  // to is sent before the second is looked at. The peer may be waiting for it, and both sides would take turns instead
+  // of working at the same time.
+  void received_all(std::span<const std::byte> data);
+  // Sends what waits, if it can be done at once.
+  virtual void send_early() {}
   void window_filled(size_t size) {
     if (state_ == State::kOpen) handler_->on_window_filled(size);
   }
@@ -90,6 +96,7 @@ class KernelStream : public Stream, public ListLink<> {
   void finish();
 
  private:
+  static constexpr size_t kWorthHalving = 512;
   static constexpr unsigned kBulkMemory = 8;  // receives after a large window
   static constexpr size_t kBulkReadAhead = size_t{4} << 10;
 

@@ -57,7 +57,7 @@ size_t UringStream::receive_hot() {
   }
   more_is_there_ = false;
   // A large window is better filled by the kernel than piece by piece.
-  if (now - last_input_ > kHotFor || !window().empty()) cool_down();
+  if (now - last_input_ > kHotFor || window().size() >= kSmallestWindow) cool_down();
   return 0;
 }
 
@@ -121,6 +121,10 @@ void UringStream::receive_done(int result, unsigned flags) {
 
 void UringStream::heat_up() {
   if (!is_hot() && backend_.add_hot(*this)) last_input_ = Reactor::current().round_time();
+}
+
+void UringStream::send_early() {
+  if (!send_.in_kernel && wants_output() && is_hot()) start_send();
 }
 
 size_t UringStream::start_send() {

@@ -17,6 +17,7 @@ class UringStream final : public KernelStream, public ListLink<HotTag> {
   UringStream(UringBackend& backend, IntrusiveList<KernelStream>& attention, FileDescriptor socket);
 
   size_t service() override;
+  void send_early() override;
 
   // For the back-end, on hot streams: reads what is there. Returns how many callbacks ran.
   size_t receive_hot();
