@@ -32,7 +32,7 @@ def run(options) -> dict:
             stack.enter_context(peer)
             contenders["peer"] = sides.Contender(peer, lambda load: bdevperf(load, peer.address, options.seconds))
         comparison = sides.Comparison("initiator and target, memory device", contenders, options.rounds, GOALS)
-        return comparison.run(sides.chosen(LOADS, options.jobs))
+        return comparison.run(sides.chosen(LOADS, options.jobs), prepare=sides.FILL)
 
 
 def main() -> int:

@@ -136,6 +136,8 @@ class Load(NamedTuple):
 
 SMALL = [Load(f"4 KiB {name}, depth {depth}", True, percent, 4096, depth)
          for name, percent in (("random read", 100), ("random write", 0), ("70/30", 70)) for depth in (1, 32, 128)]
+# Writes all of a small device: memory that was never written is one page of zeroes, and reads from it cost next to nothing.
+FILL = Load("fill", False, 0, 131072, 8)
 LARGE = [Load(f"128 KiB {name}, depth 8", False, percent, 131072, 8) for name, percent in (("read", 100), ("write", 0))]
 
 
@@ -229,11 +231,15 @@ class Comparison:
         self._goals = goals or {}
         self._measured = self._disturbed = 0
 
-    def run(self, loads: Sequence[Load]) -> dict:
+    def run(self, loads: Sequence[Load], prepare: Load | None = None) -> dict:
+        """`prepare`: runs once on each side before anything is measured."""
         seen = {load.name: {name: [] for name in self._contenders} for load in loads}
         for each in self._contenders.values():
             if each.side is not None:
                 each.side.pause()
+        if prepare is not None:
+            for each in self._contenders.values():
+                self._measure_once(each, prepare)
         for load in loads:
             for number in range(self._rounds):
                 for name, contender in self._contenders.items():

@@ -39,7 +39,7 @@ def run(options) -> dict | None:
             name: sides.Contender(target, lambda load, address=target.address: perf(load, address, options.seconds))
             for name, target in targets.items()}
         comparison = sides.Comparison("target, memory device", contenders, options.rounds, GOALS)
-        return comparison.run(sides.chosen(LOADS, options.jobs))
+        return comparison.run(sides.chosen(LOADS, options.jobs), prepare=sides.FILL)
 
 
 def show(result: dict | None) -> str:
