@@ -42,6 +42,7 @@ class PoolService final : public api::PoolRpc::CallbackService {
                                                              .disks = std::move(disk->disks),
                                                              .cluster_size = std::nullopt,
                                                              .md_resv_ratio = std::nullopt};
+                              create.overwrite = request->overwrite();
                               if (request->has_cluster_size()) create.cluster_size = request->cluster_size();
                               if (request->md_args().has_md_resv_ratio())
                                 create.md_resv_ratio = request->md_args().md_resv_ratio();

@@ -216,11 +216,11 @@ Task<Result<PoolRegistry::Created>> PoolRegistry::create(CreatePoolRequest reque
     if (!found) co_return fail(pool_error::create_failed(request.name, std::move(found.error())));
     const bool has_pool = *found && **found == "a pool";
     if (*found && !has_pool && !request.overwrite) {
-      co_return fail(pool_error::create_failed(
-          request.name, Code::kInvalidArgument,
-          fmt::format(
-              ": the disk '{}' is not blank, it has {}; it has not been changed (overwrite makes a pool all the same)",
-              device.name(), **found)));
+      co_return fail(
+          pool_error::create_failed(request.name, Code::kInvalidArgument,
+                                    fmt::format(": the disk '{}' is not blank, it has {}; it has not been changed "
+                                                "(`pool create --overwrite` makes a pool all the same)",
+                                                device.name(), **found)));
     }
     if (!has_pool) {
       auto channel = co_await device.open_channel();

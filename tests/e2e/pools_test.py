@@ -151,6 +151,10 @@ class Refusals(PoolCase):
                     self.refused("INVALID_ARGUMENT", text if command == "create" else "", "pool", command, name, path)
                     self.assertEqual(_digest(path), before)
         self.assertEqual(self.under_test.client("bdev", "list"), "No bdevs found\n")
+        # Only who says so loses it; and a pool that is whole is not lost even then.
+        self.refused("INVALID_ARGUMENT", "--overwrite", "pool", "create", "pool0", swap)
+        self.assertEqual(self.under_test.client("pool", "create", "pool0", swap, "--overwrite"), "pool0\n")
+        self.refused("INVALID_ARGUMENT", "different name", "pool", "create", "pool1", renamed, "--overwrite")
 
     def test_replicas(self) -> None:
         client = self.under_test.client

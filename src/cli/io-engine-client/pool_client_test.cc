@@ -66,12 +66,13 @@ TEST_F(PoolClient, PoolCreate) {
   EXPECT_THAT(engine_.take_requests(), ElementsAre(R"(PoolRpc/CreatePool name: "pool0" disks: "/dev/sdb")"));
   engine_.answer("PoolRpc/CreatePool", from_text<v1::Pool>(kPool));
   expect({"pool", "create", "pool0", "aio:///dev/sdb", "--uuid", kPoolUuid, "--cluster-size", "16MiB",
-          "--md-resv-ratio", "0.5", "-t", "lvm"},
+          "--md-resv-ratio", "0.5", "-t", "lvm", "--overwrite"},
          "pool0\n");
   EXPECT_THAT(
       engine_.take_requests(),
       ElementsAre(R"(PoolRpc/CreatePool name: "pool0" uuid { value: "99999999-2222-4333-8444-555555555555" } )"
-                  R"(disks: "aio:///dev/sdb" pooltype: Lvm cluster_size: 16777216 md_args { md_resv_ratio: 0.5 })"));
+                  R"(disks: "aio:///dev/sdb" pooltype: Lvm cluster_size: 16777216 md_args { md_resv_ratio: 0.5 } )"
+                  R"(overwrite: true)"));
   expect_usage_error({"pool", "create", "pool0"}, "disk");
   expect_usage_error({"pool", "create", "pool0", "/dev/sdb", "-t", "zfs"}, "zfs");
   const Finished refused = run({"pool", "create", "pool0", "/dev/sdb", "--cluster-size", "8GiB"});

@@ -24,6 +24,7 @@ struct PoolArguments {
   std::string cluster_size;
   std::optional<float> metadata_ratio;
   std::string type = "lvs";
+  bool overwrite = false;
 };
 
 v1::PoolType pool_type(const std::string& text) {
@@ -80,6 +81,7 @@ Result<> create(const PoolArguments& arguments, EngineChannel& engine, Output& o
     request.set_cluster_size(static_cast<uint32_t>(*size));
   }
   if (arguments.metadata_ratio) request.mutable_md_args()->set_md_resv_ratio(*arguments.metadata_ratio);
+  request.set_overwrite(arguments.overwrite);
   v1::Pool response;
   output.detail(fmt::format("Creating the pool {}", arguments.name));
   if (auto called = engine.call("mayastor.v1.PoolRpc/CreatePool", request, response); !called) return called;
@@ -199,6 +201,10 @@ void add_pool_commands(CommandLine& line) {
                   "Metadata pages to reserve for each cluster; more for many small replicas [default: 1]")
       ->option_text("RATIO");
   add_type(create_command, *created, "lvs (blobstore) or lvm (volume group) [default: lvs]");
+  create_command.add_flag(
+      "--overwrite", created->overwrite,
+      "Even if the disk carries other data or a damaged pool, which are lost; never over a pool that "
+      "is whole");
 
   auto imported = std::make_shared<PoolArguments>();
   CLI::App& import_command = line.command(
