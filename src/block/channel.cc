@@ -22,6 +22,20 @@ nvme::Status refused(nvme::GenericStatus code) {
   return nvme::Status::generic(code, nvme::Dnr::kYes);
 }
 
+// A stack of devices takes an I/O, and gives it back, within one chain of calls: the clock is read once for all of
+// them. What happens in between (a step that was done in place) ends the chain.
+enum class Passage : uint8_t { kNone, kTaken, kGivenBack };
+struct Chain {
+  Passage passage = Passage::kNone;
+  TimePoint time{};
+};
+thread_local Chain chain;
+
+TimePoint time_of(Passage passage, runtime::Reactor& reactor) {
+  if (chain.passage != passage) chain = {passage, reactor.now()};
+  return chain.time;
+}
+
 bool is_media_error(nvme::Status status) {
   return status.is(nvme::MediaStatus::kUnrecoveredReadError) || status.is(nvme::MediaStatus::kWriteFault);
 }
@@ -52,7 +66,7 @@ nvme::Status Channel::check(const Io& io) const {
 }
 
 void Channel::submit(Io& io) {
-  io.submitted_at_ = reactor_.now();
+  io.submitted_at_ = time_of(Passage::kTaken, reactor_);
   io.internal_ = false;
   ++in_flight_;
   if (const nvme::Status status = check(io); !status.is_success()) {
@@ -62,6 +76,7 @@ void Channel::submit(Io& io) {
   } else {
     emulate(io);
   }
+  chain.passage = Passage::kNone;
 }
 
 void Channel::emulate(Io& io) {
@@ -89,12 +104,13 @@ void Channel::conclude(Io& io, nvme::Status status) {
   io.status = status;
   if (!io.internal_) {
     const uint64_t bytes = has_no_range(io.type) ? 0 : io.num_blocks * device_->block_size();
-    io.completed_at_ = reactor_.now();
+    io.completed_at_ = time_of(Passage::kGivenBack, reactor_);
     statistics_.count(io.type, bytes, io.completed_at_ - io.submitted_at_, status.is_success(),
                       device_->statistics_.epoch());
     --in_flight_;
   }
   io.complete(io);  // may destroy the channel
+  chain.passage = Passage::kNone;
 }
 
 }  // namespace cairn::block

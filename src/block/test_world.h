@@ -20,7 +20,7 @@
 namespace cairn::block {
 
 // Time that passes only when the reactor waits for a timer, or real waiting for another thread's messages.
-class BareBackend final : public runtime::Backend {
+class BareBackend : public runtime::Backend {
  public:
   std::string description() const override { return "bare"; }
   TimePoint now() override { return TimePoint(now_); }
