@@ -14,11 +14,13 @@ import bench_engine
 import file_iops
 import idle
 import initiator_iops
+import replica_iops
 import sides
 import target_iops
 
 RESULTS = pathlib.Path(__file__).resolve().parents[2] / "build/bench"
-BENCHMARKS = {"target_iops": target_iops, "initiator_iops": initiator_iops, "file_iops": file_iops, "idle": idle}
+BENCHMARKS = {"target_iops": target_iops, "initiator_iops": initiator_iops, "file_iops": file_iops,
+              "replica_iops": replica_iops, "idle": idle}
 
 
 def main() -> int:

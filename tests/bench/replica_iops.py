@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""What a pool costs: replicas of a pool on a memory device beside such a device without a pool, by the same engine.
+
+Thick replicas, and thin ones whose space is allocated (they are written over once before anything is measured).
+casperf is the load, over the network.
+"""
+
+import pathlib
+import shlex
+import sys
+import uuid
+
+import bench_engine
+import sides
+
+RAW = "malloc:///raw?size_mb=64"
+POOL_DISK = "malloc:///pool?size_mb=256"
+SIZE = "64MiB"
+LOADS = [load for load in sides.SMALL if load.depth == 32]
+KINDS = {"thick": ([], 0.98), "thin": (["--thin"], 0.97)}
+
+
+def run(options) -> dict:
+    casperf = sides.casperf(options.bin)
+    loads = sides.chosen(LOADS, options.jobs)
+    results = {}
+    with bench_engine.folder() as folder, sides.EngineTarget(options.bin, pathlib.Path(folder) / "engine", RAW,
+                                                             shlex.split(options.engine_options)) as raw:
+        raw.engine.client("pool", "create", "bench", POOL_DISK)
+        for kind, (creation, goal) in KINDS.items():
+            uri = raw.engine.client("replica", "create", kind, str(uuid.uuid4()), "bench", "--size", SIZE, "-p", "nvmf",
+                                    *creation).strip()
+            contenders = {name: sides.Contender(None, lambda load, uri=uri: casperf(load, uri, options.seconds))
+                          for name, uri in (("replica", uri), ("raw", raw.uri))}
+            comparison = sides.Comparison(f"{kind} replica, memory device", contenders, options.rounds,
+                                          {load.name: goal for load in loads})
+            results[kind] = comparison.run(loads, prepare=sides.FILL)
+    return results
+
+
+def show(results: dict) -> str:
+    return "\n\n".join(sides.show(result) for result in results.values())
+
+
+def main() -> int:
+    parser = bench_engine.arguments(__doc__.splitlines()[0])
+    sides.add_options(parser)
+    options = parser.parse_args()
+    results = run(options)
+    print(show(results))
+    bench_engine.keep(options.json, results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
