@@ -120,7 +120,7 @@ Task<> Pool::allocate(std::vector<ReplicaStep*> steps) {
     std::map<uint64_t, Allocation> clusters;  // by index
     std::set<uint64_t> extent_pages;
   };
-  std::map<Volume*, Pending> pending;
+  std::map<Volume*, Pending, ByBlobId> pending;
   auto fail_all = [&](Status status) {
     for (ReplicaStep* step : steps) {
       if (step->answer.is_success()) step->answer = status;
@@ -203,7 +203,7 @@ Task<> Pool::allocate(std::vector<ReplicaStep*> steps) {
     format::BlobMetadata metadata;
     std::vector<uint32_t> chain_pages;
   };
-  std::map<Volume*, Outcome> outcomes;
+  std::map<Volume*, Outcome, ByBlobId> outcomes;
   for (auto& [volume, mine] : pending) {
     std::map<uint64_t, uint32_t> changes;
     for (const auto& [index, allocation] : mine.clusters) changes.emplace(index, allocation.cluster);
@@ -275,8 +275,8 @@ Task<Result<>> Pool::prepare_free_clusters(uint64_t count) {
 // Order: the maps in memory, and the end of all I/O that saw the old ones; the extent pages, stable; what the clusters
 // hold; then they are free.
 Task<> Pool::release(std::vector<ReplicaStep*> steps) {
-  std::map<Volume*, std::map<uint64_t, uint32_t>> released;
-  std::map<Volume*, std::vector<ReplicaStep*>> of_volume;
+  std::map<Volume*, std::map<uint64_t, uint32_t>, ByBlobId> released;
+  std::map<Volume*, std::vector<ReplicaStep*>, ByBlobId> of_volume;
   for (ReplicaStep* step : steps) {
     Volume& volume = step->port->replica().volume_;
     if (volume.removing || !volume.thin()) continue;  // the channel looks again
@@ -299,7 +299,7 @@ Task<> Pool::release(std::vector<ReplicaStep*> steps) {
     format::BlobMetadata metadata;
     std::vector<uint32_t> chain_pages;
   };
-  std::map<Volume*, Outcome> outcomes;
+  std::map<Volume*, Outcome, ByBlobId> outcomes;
   Result<> done;
   for (auto& [volume, clusters] : released) {
     std::set<uint64_t> numbers;

@@ -295,7 +295,7 @@ Task<Result<>> Pool::finish_interrupted_snapshots() {
 
   // The original may have merged extent pages of the snapshot into its clone's before the crash: what both have belongs
   // to the snapshot.
-  std::map<Volume*, std::map<uint64_t, uint32_t>> merged;
+  std::map<Volume*, std::map<uint64_t, uint32_t>, ByBlobId> merged;
   for (Volume* snapshot : kept) {
     for (Volume* child : snapshot->children) {
       for (uint64_t index = 0; index < std::min(child->num_clusters(), snapshot->num_clusters()); ++index) {
@@ -324,7 +324,7 @@ Task<Result<>> Pool::finish_interrupted_snapshots() {
       change.erase_page(page);
     }
   }
-  std::map<Volume*, std::pair<format::BlobMetadata, std::vector<uint32_t>>> changed;
+  std::map<Volume*, std::pair<format::BlobMetadata, std::vector<uint32_t>>, ByBlobId> changed;
   for (Volume* snapshot : kept) {
     format::BlobMetadata metadata = snapshot->metadata;
     metadata.remove_link(format::kSnapshotRemovalLink);

@@ -81,8 +81,8 @@ class PoolModel {
     bool fua = false, may_deallocate = false;
     nvme::Status status;
     bool done = false;
-    std::vector<std::byte> data;
-    std::vector<uint64_t> expected;  // reads
+    block::PageMemory memory;
+    std::span<std::byte> data;  // in `memory`, at an alignment that the seed decides
   };
   struct Change {
     enum class Kind { kNone, kCreate, kDestroy, kSnapshot, kClone, kResize, kDestroySnapshot } kind = Kind::kNone;
@@ -179,7 +179,9 @@ class PoolModel {
     transfer->value = next_value_;
     next_value_ += transfer->count + 1;
     if (transfer->type == IoType::kRead || transfer->type == IoType::kWrite) {
-      transfer->data.resize(transfer->count * kBlock);
+      transfer->memory = block::allocate_pages(transfer->count * kBlock + block::kPageSize);
+      transfer->data = {transfer->memory.get() + (random_.one_in(2) ? 0 : 8 * random_.below(512)),
+                        transfer->count * kBlock};
       if (transfer->type == IoType::kWrite) {
         for (uint64_t i = 0; i < transfer->count; ++i) fill(&transfer->data[i * kBlock], transfer->value + i);
       }
@@ -375,8 +377,9 @@ class PoolModel {
       return;
     }
     const Error& error = change.result.error();
-    const bool no_space =
-        error.code() == Code::kResourceExhausted || error.to_string().find("no free") != std::string::npos;
+    const bool no_space = error.code() == Code::kResourceExhausted ||
+                          error.to_string().find("no free") != std::string::npos ||
+                          error.to_string().find("not enough space") != std::string::npos;
     // A snapshot that several volumes were made of cannot go, even when none of them is a clone any more.
     const bool branches = change.kind == Change::Kind::kDestroySnapshot &&
                           error.to_string().find("volumes were made of it") != std::string::npos;

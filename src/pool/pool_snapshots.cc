@@ -191,6 +191,18 @@ Task<Result<std::shared_ptr<Replica>>> Pool::create_clone(std::shared_ptr<Replic
 Task<Result<>> Pool::merge_into_child(Volume& volume) {
   CAIRN_CHECK(volume.replica == nullptr && volume.children.size() == 1);
   Volume& child = *volume.children.front();
+  // Where the child is larger than the snapshot it reads zeroes, also if something lies further down: that must not
+  // come to light.
+  std::vector<uint64_t> hiding;
+  for (uint64_t index = volume.num_clusters(); volume.parent != nullptr && index < child.num_clusters(); ++index) {
+    if (child.map->at(index) == 0 && volume.parent->visible(index) != 0) hiding.push_back(index);
+  }
+  if (hiding.size() > space_.free_clusters()) {
+    co_return fail(Error::from_errno(
+        ENOSPC, fmt::format("{} clusters are needed to hide what older snapshots hold", hiding.size())));
+  }
+  if (auto prepared = co_await prepare_free_clusters(hiding.size()); !prepared) co_return prepared;
+
   {
     format::BlobMetadata marked = volume.metadata;
     marked.set_link(format::kSnapshotRemovalLink, child.id());
@@ -200,6 +212,12 @@ Task<Result<>> Pool::merge_into_child(Volume& volume) {
   MetadataChange change(space_, *store_);
   format::BlobMetadata metadata = child.metadata;
   std::map<uint64_t, uint32_t> inherited;
+  for (const uint64_t index : hiding) {
+    const auto cluster = change.take_cluster();
+    CAIRN_CHECK(cluster.has_value() && space_.is_zeroed(*cluster));
+    space_.forget_zeroed(*cluster);
+    inherited.emplace(index, *cluster);
+  }
   const uint64_t common = std::min(volume.num_clusters(), child.num_clusters());
   for (uint64_t index = 0; index < common; ++index) {
     const uint32_t cluster = volume.map->at(index);
@@ -234,8 +252,21 @@ Task<Result<>> Pool::merge_into_child(Volume& volume) {
     metadata.remove_link(format::kParentLink);
   }
   auto chain = put_volume(change, child, metadata, {*child.map, child.num_clusters(), inherited}, merged_pages, true);
-  if (!chain) co_return fail(std::move(chain.error()));
-  if (auto done = co_await change.commit(); !done) co_return done;
+  Result<> done;
+  if (!chain) {
+    done = fail(std::move(chain.error()));
+  } else {
+    done = co_await change.commit();
+  }
+  if (!done) {
+    // The snapshot stays; its mark would mislead a later recovery.
+    format::BlobMetadata unmarked = volume.metadata;
+    unmarked.remove_link(format::kSnapshotRemovalLink);
+    if (auto restored = co_await persist_metadata(volume, std::move(unmarked)); !restored) {
+      log::error("pool '{}': {}", name_, restored.error().to_string());
+    }
+    co_return done;
+  }
 
   child.metadata = std::move(metadata);
   child.chain_pages = std::move(*chain);

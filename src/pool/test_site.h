@@ -13,6 +13,7 @@
 #include "block/file_device.h"
 #include "block/io_wait.h"
 #include "block/malloc_device.h"
+#include "block/page_memory.h"
 #include "block/registry.h"
 #include "pool/pool_registry.h"
 #include "runtime/sim/world.h"
@@ -166,11 +167,16 @@ class TestSite {
     auto channel = co_await device->open_channel();
     CAIRN_CHECK(channel.has_value());
     iovec piece{};
+    block::PageMemory memory;  // its alignment must not differ between runs
     if (data != nullptr) {
-      piece = {data->data(), data->size()};
+      memory = block::allocate_pages(data->size());
+      std::memcpy(memory.get(), data->data(), data->size());
+      piece = {memory.get(), data->size()};
       request.data = {&piece, 1};
     }
-    co_return co_await block::perform(**channel, request);
+    const auto status = co_await block::perform(**channel, request);
+    if (data != nullptr) std::memcpy(data->data(), memory.get(), data->size());
+    co_return status;
   }
 
   SiteOptions options_;

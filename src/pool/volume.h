@@ -32,14 +32,16 @@ struct Volume {
   bool is_snapshot() const { return attributes.snapshot.has_value(); }
   uint64_t allocated_clusters() const { return thin() ? map->allocated() : map->size(); }
 
-  // The cluster that an unallocated one is read from; 0: none.
-  uint32_t inherited(uint64_t index) const {
-    for (const Volume* ancestor = parent; ancestor != nullptr; ancestor = ancestor->parent) {
-      if (index >= ancestor->num_clusters()) return 0;
-      if (const uint32_t cluster = ancestor->map->at(index); cluster != 0) return cluster;
+  // The cluster that a read of `index` goes to; 0: it reads as zeroes. A volume may be larger than what it was made of,
+  // and hides then what lies further down.
+  uint32_t visible(uint64_t index) const {
+    for (const Volume* volume = this; volume != nullptr && index < volume->num_clusters(); volume = volume->parent) {
+      if (const uint32_t cluster = volume->map->at(index); cluster != 0) return cluster;
     }
     return 0;
   }
+  // The same for a cluster that this volume itself has not allocated.
+  uint32_t inherited(uint64_t index) const { return parent == nullptr ? 0 : parent->visible(index); }
 
   std::shared_ptr<const MapChain> make_chain() const {
     auto chain = std::make_shared<MapChain>();
@@ -50,6 +52,11 @@ struct Volume {
     }
     return chain;
   }
+};
+
+// For maps of volumes: an order that is the same in every run.
+struct ByBlobId {
+  bool operator()(const Volume* a, const Volume* b) const { return a->id() < b->id(); }
 };
 
 }  // namespace cairn::pool
