@@ -77,12 +77,12 @@ class EngineCase(unittest.IsolatedAsyncioTestCase):
         await settled(f"the engine is back to {baseline} descriptors", lambda: engine.descriptors() <= baseline,
                       lambda: f"it has {engine.descriptors()}: {describe_descriptors(engine)}")
 
-    async def expect_no_controllers(self, engine: Engine) -> None:
+    async def expect_no_controllers(self, engine: Engine, timeout_s: float = SETTLE_TIMEOUT_S) -> None:
         """Waits until no subsystem has a controller."""
         def controllers() -> list:
             engine.check_alive()
             return [each for subsystem in engine.json_rpc("nvmf_get_subsystems") for each in subsystem["controllers"]]
-        await settled("no controller is left", lambda: not controllers(), controllers)
+        await settled("no controller is left", lambda: not controllers(), controllers, timeout_s)
 
 
 def describe_descriptors(engine: Engine) -> list[str]:
