@@ -34,22 +34,29 @@ run() {
   esac
 }
 
+# Programs, and which of their tests take seeds.
+simulated=('target_sim_test:*Sim.*' 'initiator_sim_test:*' 'pool_test:*Model*')
+
 # simulate <seconds>: seed after seed, in portions, until the time is over. Every run of this script tries others.
 simulate() {
   local until=$(($(date +%s) + $1)) seed portion=5 begin=$(($(date +%s) % 1000000 * 1000))
   [ "$until" -le "$end" ] || until=$end
   local count=0 result
   for ((seed = begin; $(date +%s) + 1 < until; seed += portion)); do
-    CAIRN_SIM_FIRST_SEED=$seed CAIRN_SIM_SEEDS=$portion timeout $((until - $(date +%s))) \
-      build/release/bin/target_sim_test --gtest_filter='*Sim.*' --gtest_brief=1 > "$logs/simulation.log" 2>&1
-    result=$?
-    [ $result -ne 124 ] || break  # cut off by the time
-    if [ $result -ne 0 ]; then
-      summary+=("FAILED   simulation; CAIRN_SIM_FIRST_SEED=$seed CAIRN_SIM_SEEDS=$portion, see $logs/simulation.log")
-      tail -20 "$logs/simulation.log"
-      failed=1
-      return
-    fi
+    local seeds=(CAIRN_SIM_FIRST_SEED=$seed CAIRN_SIM_SEEDS=$portion
+      CAIRN_POOL_MODEL_FIRST_SEED=$seed CAIRN_POOL_MODEL_SEEDS=$portion)
+    for test in "${simulated[@]}"; do
+      env "${seeds[@]}" timeout $((until - $(date +%s))) \
+        "build/release/bin/${test%%:*}" --gtest_filter="${test#*:}" --gtest_brief=1 > "$logs/simulation.log" 2>&1
+      result=$?
+      [ $result -ne 124 ] || break 2  # cut off by the time
+      if [ $result -ne 0 ]; then
+        summary+=("FAILED   ${test%%:*}; ${seeds[*]}, see $logs/simulation.log")
+        tail -20 "$logs/simulation.log"
+        failed=1
+        return
+      fi
+    done
     count=$((count + portion))
   done
   if [ "$count" -eq 0 ]; then
@@ -71,7 +78,7 @@ each=$((share / num_fuzzers))
 run fuzzers 60 $((share + 900)) tools/run_fuzzers.sh "$each"
 
 if [ -f tests/e2e/many_hosts_test.py ]; then
-  CAIRN_BIN=$PWD/build/release/bin run many_hosts 150 600 env -C tests/e2e python3 -B many_hosts_test.py --full
+  CAIRN_BIN=$PWD/build/release/bin run many_hosts 300 900 env -C tests/e2e python3 -B many_hosts_test.py --full
 fi
 if [ -f tests/vm/run.py ]; then
   run kernels 300 "$(left)" python3 tests/vm/run.py --kernel all \
