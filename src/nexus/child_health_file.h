@@ -1,0 +1,23 @@
+// Health records as files of one machine: <directory>/<key>.json, replaced as a whole.
+#pragma once
+
+#include "nexus/child_health.h"
+
+namespace cairn::nexus {
+
+class ChildHealthFile final : public ChildHealthStore {
+ public:
+  explicit ChildHealthFile(std::string directory) : directory_(std::move(directory)) {}
+
+  // INVALID_ARGUMENT: a key that cannot be a file's name.
+  runtime::Task<Result<>> save(std::string key, HealthRecord record) override;
+  // NOT_FOUND, DATA_LOSS. On any reactor.
+  runtime::Task<Result<HealthRecord>> load(std::string key) const;
+
+ private:
+  static constexpr size_t kMaxBytes = size_t{1} << 20;
+  Result<std::string> path_of(const std::string& key) const;
+  const std::string directory_;
+};
+
+}  // namespace cairn::nexus

@@ -1,0 +1,331 @@
+#include "nexus/nexus.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "base/abandonment.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "nexus/geometry.h"
+#include "nexus/nexus_error.h"
+#include "runtime/reactor.h"
+
+namespace cairn::nexus {
+
+using block::IoType;
+using runtime::Task;
+
+namespace {
+
+constexpr uint16_t kMaxCntlid = 0xffef;
+
+Result<> check_parameters(const NexusRequest& request) {
+  const NvmeParameters& nvme = request.nvme;
+  auto invalid = [&](std::string_view why) { return fail(nexus_error::invalid_arguments(request.name, why)); };
+  if (nvme.min_cntlid < 1 || nvme.min_cntlid > nvme.max_cntlid || nvme.max_cntlid > kMaxCntlid) {
+    return invalid(fmt::format("invalid NVMe controller ID range [{:x}h, {:x}h]", nvme.min_cntlid, nvme.max_cntlid));
+  }
+  const bool reserves = nvme.reservation_key != 0 || nvme.preempt_key != 0 || nvme.preempt_holder;
+  if (reserves && (nvme.reservation_key == 0 || (nvme.preempt_holder && nvme.preempt_key != 0))) {
+    return invalid("invalid NVMe reservation parameters");
+  }
+  if (request.children.size() > kMaxChildren) {
+    return invalid(fmt::format("{} children, at most {} are possible", request.children.size(), kMaxChildren));
+  }
+  return {};
+}
+
+Uuid device_uuid(const NexusRequest& request) {
+  const auto named = Uuid::parse(request.name);
+  return named ? *named : request.uuid;
+}
+
+}  // namespace
+
+Task<Result<std::shared_ptr<Nexus>>> Nexus::create(block::Registry& devices, const NexusOptions& options,
+                                                   NexusRequest request) {
+  if (auto checked = check_parameters(request); !checked) co_return fail(std::move(checked.error()));
+  if (request.children.empty()) co_return fail(nexus_error::create(request.name, "it has no children"));
+  if (request.health_key.empty()) request.health_key = request.uuid.to_string();
+
+  std::vector<std::shared_ptr<block::Device>> made;
+  std::optional<Error> problem;
+  for (const std::string& uri : request.children) {
+    auto device = co_await devices.create(uri);
+    if (!device) {
+      problem = nexus_error::create_child(request.name, std::move(device.error()));
+      break;
+    }
+    made.push_back(std::move(*device));
+  }
+  block::Geometry geometry;
+  if (!problem) {
+    geometry.block_size = made.front()->block_size();
+    for (const auto& device : made) {
+      geometry.physical_block_size = std::max(geometry.physical_block_size, device->physical_block_size());
+      if (device->block_size() != geometry.block_size) problem = nexus_error::mixed_block_sizes(request.name);
+    }
+  }
+  std::shared_ptr<Nexus> nexus;
+  if (!problem) {
+    const uint64_t start = data_start(geometry.block_size);
+    geometry.num_blocks = std::numeric_limits<uint64_t>::max();
+    for (size_t i = 0; i < made.size(); ++i) {
+      const auto end = data_end(made[i]->num_blocks(), geometry.block_size, request.size_bytes);
+      if (!end || *end == start) {
+        problem = nexus_error::child_too_small(request.name, request.children[i], made[i]->num_blocks(),
+                                               geometry.block_size, request.size_bytes / geometry.block_size);
+        break;
+      }
+      geometry.num_blocks = std::min(geometry.num_blocks, *end - start);
+    }
+  }
+  if (!problem) {
+    nexus = std::make_shared<Nexus>(devices, options, request, geometry);
+    std::vector<ChildPtr> children;
+    for (size_t i = 0; i < made.size(); ++i) {
+      auto child = std::make_shared<Child>(*nexus, request.children[i], i);
+      child->device = made[i];
+      children.push_back(std::move(child));
+    }
+    made.clear();
+    if (auto opened = co_await nexus->open(std::move(children)); !opened) {
+      problem = std::move(opened.error());
+      co_await nexus->close();
+    }
+    if (!problem) co_return nexus;
+    co_return fail(std::move(*problem));
+  }
+  const size_t num_made = made.size();
+  made.clear();
+  for (size_t i = 0; i < num_made; ++i) {
+    if (auto gone = co_await devices.destroy(request.children[i]); !gone) log::warn("{}", gone.error().to_string());
+  }
+  co_return fail(std::move(*problem));
+}
+
+Nexus::Nexus(block::Registry& devices, const NexusOptions& options, NexusRequest request,
+             const block::Geometry& geometry)
+    : Device({.name = request.name,
+              .uuid = device_uuid(request),
+              .product_name = "Nexus CAS Driver v0.0.1",
+              .driver_name = "NEXUS_CAS_MODULE"},
+             geometry),
+      devices_(devices),
+      options_(options),
+      request_(std::move(request)),
+      data_start_(nexus::data_start(geometry.block_size)) {
+  for (runtime::Reactor* reactor : options_.reactors) {
+    ports_.push_back(std::make_unique<NexusPort>(static_cast<NexusPort::Home&>(*this), *reactor, data_start_,
+                                                 options_.child_timeout));
+  }
+}
+
+Nexus::~Nexus() {
+  CAIRN_CHECK(state_ == NexusState::kClosed || state_ == NexusState::kShutdown || abandoning());
+}
+
+// Takes the children over, also when it fails: close() follows then.
+Task<Result<>> Nexus::open(std::vector<ChildPtr> children) {
+  children_ = std::move(children);
+  for (const ChildPtr& child : children_) {
+    const auto required = (request_.size_bytes + block_size() - 1) / block_size();
+    if (child->device->num_blocks() < required) {
+      const Error small =
+          nexus_error::child_too_small(name(), child->uri, child->device->num_blocks(), block_size(), required);
+      child->state = ChildState::kConfigInvalid;
+      co_return fail(nexus_error::create(name(), small.message()));
+    }
+    if (auto attached = co_await attach(child, true); !attached) {
+      if (attached.error().code() == Code::kInvalidArgument) co_return attached;
+      co_return fail(nexus_error::create(name(), attached.error().to_string()));
+    }
+    child->recorded_healthy = true;
+  }
+  update_capabilities();
+  if (const uint32_t failed = co_await publish(); failed != 0) {
+    co_return fail(nexus_error::create(name(), "a child cannot be opened"));
+  }
+  if (auto saved = co_await save(false); !saved) co_return fail(nexus_error::save_state(name(), saved.error()));
+  state_ = NexusState::kOpen;
+  log::info("nexus {}: {} children, {} blocks of {} bytes", name(), children_.size(), num_blocks(), block_size());
+  co_return Result<>{};
+}
+
+std::string Nexus::nqn() const {
+  return fmt::format("nqn.2019-05.io.openebs:{}", name());
+}
+
+NexusStatus Nexus::status() const {
+  switch (state_) {
+    case NexusState::kInit:
+      return NexusStatus::kDegraded;
+    case NexusState::kShuttingDown:
+      return NexusStatus::kShuttingDown;
+    case NexusState::kShutdown:
+      return NexusStatus::kShutdown;
+    case NexusState::kClosed:
+      return NexusStatus::kFaulted;
+    case NexusState::kOpen:
+    case NexusState::kReconfiguring:
+      break;
+  }
+  const size_t healthy = num_healthy();
+  if (healthy == 0) return NexusStatus::kFaulted;
+  return healthy == children_.size() ? NexusStatus::kOnline : NexusStatus::kDegraded;
+}
+
+std::vector<ChildInfo> Nexus::children() const {
+  std::vector<ChildInfo> infos;
+  for (const ChildPtr& child : children_) {
+    ChildInfo info{.uri = child->uri,
+                   .device_name = child->device != nullptr ? child->device->name() : "",
+                   .state = child->state,
+                   .reason = child->reason,
+                   .in_sync = child->in_sync,
+                   .faulting = child->state == ChildState::kFaulted && child->closing,
+                   .rebuild_progress = {},
+                   .fault_time = child->fault_time,
+                   .has_log = child->role == SlotRole::kAway && child->map != nullptr};
+    if (child->job != nullptr) info.rebuild_progress = child->job->statistics().progress;
+    infos.push_back(std::move(info));
+  }
+  return infos;
+}
+
+size_t Nexus::num_rebuilds() const {
+  return static_cast<size_t>(std::ranges::count_if(children_, [](const auto& child) { return child->job != nullptr; }));
+}
+
+size_t Nexus::num_healthy() const {
+  return static_cast<size_t>(std::ranges::count_if(children_, [](const auto& child) { return child->healthy(); }));
+}
+
+Nexus::ChildPtr Nexus::find_child(const std::string& uri) const {
+  const auto found =
+      std::ranges::find(children_, uri, [](const auto& child) -> const std::string& { return child->uri; });
+  return found == children_.end() ? nullptr : *found;
+}
+
+Nexus::ChildPtr Nexus::child_in(size_t slot) const {
+  const auto found = std::ranges::find(children_, slot, [](const auto& child) { return child->slot; });
+  return found == children_.end() ? nullptr : *found;
+}
+
+Result<> Nexus::check_operation() const {
+  if (state_ == NexusState::kShuttingDown || state_ == NexusState::kShutdown || state_ == NexusState::kClosed) {
+    return fail(nexus_error::operation_not_allowed("Nexus is shutdown"));
+  }
+  if (frozen_) return fail(nexus_error::operation_not_allowed("Nexus io subsystem is frozen"));
+  return {};
+}
+
+void Nexus::update_capabilities() {
+  // Flush and reset go to those that have them.
+  uint32_t types = (1u << static_cast<unsigned>(IoType::kFlush)) | (1u << static_cast<unsigned>(IoType::kReset)) |
+                   (1u << static_cast<unsigned>(IoType::kRead)) | (1u << static_cast<unsigned>(IoType::kWrite)) |
+                   (1u << static_cast<unsigned>(IoType::kUnmap)) | (1u << static_cast<unsigned>(IoType::kWriteZeroes));
+  bool cache = false;
+  for (const ChildPtr& child : children_) {
+    if (child->state != ChildState::kOpen) continue;
+    cache = cache || child->device->has_volatile_cache();
+    for (const IoType type : {IoType::kUnmap, IoType::kWriteZeroes}) {
+      if (!child->device->supports(type)) types &= ~(1u << static_cast<unsigned>(type));
+    }
+  }
+  supported_.store(types, std::memory_order_release);
+  volatile_cache_.store(cache, std::memory_order_release);
+}
+
+bool Nexus::supports_natively(IoType type) const {
+  return (supported_.load(std::memory_order_acquire) >> static_cast<unsigned>(type) & 1) != 0;
+}
+
+Task<Result<std::unique_ptr<block::Channel>>> Nexus::make_channel() {
+  const runtime::Reactor& here = runtime::Reactor::current();
+  for (const auto& port : ports_) {
+    if (&port->reactor() == &here) co_return std::make_unique<NexusChannel>(shared_from_this(), *port);
+  }
+  co_return fail(Code::kInternal, fmt::format("nexus {} has no port on reactor {}", name(), here.index()));
+}
+
+Task<Result<>> Nexus::resize(uint64_t size_bytes) {
+  const auto turn = co_await operations_.lock();
+  if (!turn) co_return fail(turn.error());
+  if (auto allowed = check_operation(); !allowed) co_return allowed;
+  if (size_bytes == request_.size_bytes) co_return Result<>{};
+  if (size_bytes < request_.size_bytes) {
+    co_return fail(nexus_error::resize(name(), "it can only grow"));
+  }
+  uint64_t blocks = std::numeric_limits<uint64_t>::max();
+  for (const ChildPtr& child : children_) {
+    if (child->device == nullptr) continue;  // away; checked when it comes back
+    const auto end = data_end(child->device->num_blocks(), block_size(), size_bytes);
+    if (!end || *end <= data_start_ + num_blocks()) {
+      co_return fail(nexus_error::child_too_small(name(), child->uri, child->device->num_blocks(), block_size(),
+                                                  size_bytes / block_size()));
+    }
+    blocks = std::min(blocks, *end - data_start_);
+  }
+  request_.size_bytes = size_bytes;
+  set_num_blocks(blocks);
+  co_return Result<>{};
+}
+
+Task<Result<>> Nexus::shutdown() {
+  if (state_ == NexusState::kShutdown) co_return Result<>{};
+  if (state_ == NexusState::kShuttingDown) {
+    co_return fail(nexus_error::operation_not_allowed("Shutdown operation is already in progress"));
+  }
+  const auto turn = co_await operations_.lock();
+  if (!turn) co_return fail(turn.error());
+  state_ = NexusState::kShuttingDown;
+  {
+    const auto guard = co_await health_.lock();
+    if (!guard) co_return fail(guard.error());
+    co_await leave_children(PortMode::kFrozen);
+  }
+  for (size_t i = 0; i < children_.size(); ++i) co_await close_child(children_[i]);
+  const auto guard = co_await health_.lock();
+  if (!guard) co_return fail(guard.error());
+  if (auto saved = co_await save(true); !saved) log::error("nexus {}: {}", name(), saved.error().to_string());
+  state_ = NexusState::kShutdown;
+  co_return Result<>{};
+}
+
+Task<> Nexus::leave_children(PortMode mode) {
+  mode_ = mode;
+  for (const ChildPtr& child : children_) {
+    child->role = SlotRole::kAbsent;
+    if (child->job != nullptr) child->job->abandon();
+  }
+  co_await publish();
+}
+
+Task<> Nexus::close() {
+  if (state_ == NexusState::kClosed) co_return;
+  const bool was_serving = state_ == NexusState::kOpen;
+  state_ = NexusState::kShuttingDown;
+  {
+    // Not granted only when the process ends: then nobody else goes on either.
+    const auto guard = co_await health_.lock();
+    co_await leave_children(PortMode::kClosed);
+  }
+  for (size_t i = 0; i < children_.size(); ++i) co_await close_child(children_[i]);
+  for (const auto& port : ports_) {
+    co_await call_on(port->reactor(), [&port] { return port->close(); });
+  }
+  while (num_background_ > 0) static_cast<void>(co_await background_ended_.wait_uninterrupted());
+  if (was_serving && !frozen_) {
+    if (auto saved = co_await save(true); !saved) log::error("nexus {}: {}", name(), saved.error().to_string());
+  }
+  state_ = NexusState::kClosed;
+}
+
+Task<> Nexus::stop() {
+  co_await close();
+}
+
+}  // namespace cairn::nexus

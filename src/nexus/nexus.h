@@ -1,0 +1,246 @@
+// A nexus: one block device in front of several children that hold the same data.
+//
+// Invariants
+//  1. A child is healthy when it is open and in sync: it has every acknowledged write. Only healthy children are read.
+//  2. The record in the ChildHealthStore never calls a child healthy that misses an acknowledged write: when a child
+//     misses one, the write is acknowledged after the record says so. The last healthy child stays healthy in the
+//     record.
+//  3. Of a child that is not healthy, whatever may differ is set in its dirty map; without a map everything may.
+//  4. A rebuild is the only way to become healthy again.
+//
+// Lives on the primary reactor; its I/O in a NexusPort on each reactor. Operations (add, remove, online, ...) exclude
+// each other (`operations_`). Changes of health (a retirement, the end of a rebuild) exclude each other (`health_`) and
+// wait for no operation and no I/O, only for the store.
+//
+//   init -> open -> shutting_down -> shutdown       closed: not registered any more
+//
+// The last child: an error of its I/O goes to the host and changes nothing; when it cannot be reached at all, the nexus
+// freezes: all I/O waits until the nexus is destroyed and made anew, here or elsewhere.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "block/device.h"
+#include "block/registry.h"
+#include "nexus/child_health.h"
+#include "nexus/nexus_port.h"
+#include "nexus/nexus_state.h"
+#include "nexus/rebuild_job.h"
+#include "nvme/reservation.h"
+#include "runtime/task_waits.h"
+
+namespace cairn::nexus {
+
+struct NexusOptions {
+  std::vector<runtime::Reactor*> reactors;  // all that may open channels; the primary one among them
+  ChildHealthStore* store = nullptr;        // nullptr: health is not kept
+  unsigned save_attempts = 30;
+  Duration save_pause = std::chrono::seconds(1);  // between attempts
+  // A child that keeps an I/O longer is retired while another one is healthy.
+  Duration child_timeout = std::chrono::seconds(10);
+  bool partial_rebuild = true;  // keep logs for children that are away
+  RebuildOptions rebuild;
+};
+
+// What hosts and children are to see, for those who export the nexus.
+struct NvmeParameters {
+  uint16_t min_cntlid = 1;
+  uint16_t max_cntlid = 0xffef;
+  uint64_t reservation_key = 0;
+  uint64_t preempt_key = 0;  // 0: none
+  nvme::ReservationType reservation_type = nvme::ReservationType::kWriteExclusiveAllRegistrants;
+  bool preempt_holder = false;  // policy Holder; else ArgKey
+};
+
+struct NexusRequest {
+  std::string name;
+  Uuid uuid;
+  uint64_t size_bytes = 0;
+  std::vector<std::string> children;  // URIs
+  std::string health_key;             // empty: the uuid
+  NvmeParameters nvme;
+};
+
+struct ChildInfo {
+  std::string uri;
+  std::string device_name;  // empty: none at present
+  ChildState state = ChildState::kInit;
+  FaultReason reason = FaultReason::kUnknown;  // of kFaulted
+  bool in_sync = false;
+  bool faulting = false;  // its device is still being closed
+  std::optional<uint64_t> rebuild_progress;
+  std::optional<TimePoint> fault_time;
+  bool has_log = false;
+};
+
+class Nexus final : public block::Device, private NexusPort::Home, private RebuildJob::Owner {
+ public:
+  static constexpr size_t kMaxHistory = 128;  // rebuilds remembered
+
+  // Makes the children and opens them; all must be there. On failure, what was made is gone again.
+  //   INVALID_ARGUMENT  parameters; a child's URI, its device, its size or block size; no "uuid=" in it with a store
+  //   INTERNAL          no children; one that cannot be opened; the store
+  static runtime::Task<Result<std::shared_ptr<Nexus>>> create(block::Registry& devices, const NexusOptions& options,
+                                                              NexusRequest request);
+
+  struct Child;
+  Nexus(block::Registry& devices, const NexusOptions& options, NexusRequest request, const block::Geometry& geometry);
+  ~Nexus() override;
+
+  const Uuid& nexus_uuid() const { return request_.uuid; }
+  std::string nqn() const;  // under which it is to be exported
+  const NvmeParameters& nvme_parameters() const { return request_.nvme; }
+  uint64_t requested_bytes() const { return request_.size_bytes; }
+  NexusState state() const { return state_; }
+  NexusStatus status() const;
+  bool frozen() const { return frozen_; }
+  std::vector<ChildInfo> children() const;
+  size_t num_rebuilds() const;
+
+  // Operations. FAILED_PRECONDITION when the nexus is shut down or frozen.
+
+  // ALREADY_EXISTS, INVALID_ARGUMENT. `rebuild`: starts a rebuild at once; its failure to start faults the child.
+  runtime::Task<Result<>> add_child(std::string uri, bool rebuild);
+  // Not a child: nothing happens. FAILED_PRECONDITION: the last one, or the last healthy one.
+  runtime::Task<Result<>> remove_child(std::string uri);
+  // NOT_FOUND; FAILED_PRECONDITION: the last healthy one.
+  runtime::Task<Result<>> fault_child(std::string uri, FaultReason reason);
+  // Opens a child again and rebuilds it. Nothing to do when it is open. NOT_FOUND, INTERNAL.
+  runtime::Task<Result<>> online_child(std::string uri);
+  // Children must have grown before. FAILED_PRECONDITION: smaller; INVALID_ARGUMENT: a child is too small.
+  runtime::Task<Result<>> resize(uint64_t size_bytes);
+  // Ends I/O (it waits) and closes the children. Again: nothing to do.
+  runtime::Task<Result<>> shutdown();
+  // Before the device is removed: I/O fails from now on, children are closed.
+  runtime::Task<> close();
+
+  runtime::Task<Result<>> start_rebuild(std::string uri);
+  Result<> stop_rebuild(const std::string& uri);
+  Result<> pause_rebuild(const std::string& uri);
+  Result<> resume_rebuild(const std::string& uri);
+  Result<RebuildState> rebuild_state(const std::string& uri) const;
+  Result<RebuildStatistics> rebuild_statistics(const std::string& uri) const;
+  const std::vector<RebuildRecord>& rebuild_history() const { return history_; }  // oldest first
+
+  // block::Device
+  bool has_volatile_cache() const override { return volatile_cache_.load(std::memory_order_acquire); }
+  runtime::Task<Result<>> rescan() override { co_return Result<>{}; }
+  runtime::Task<> stop() override;
+
+ protected:
+  bool supports_natively(block::IoType type) const override;
+  runtime::Task<Result<std::unique_ptr<block::Channel>>> make_channel() override;
+
+ private:
+  using ChildPtr = std::shared_ptr<Child>;
+  enum class Retirement : uint8_t { kRetired, kKept, kAlready };
+  std::shared_ptr<Nexus> self() { return std::static_pointer_cast<Nexus>(shared_from_this()); }
+
+  // nexus.cc
+  runtime::Task<Result<>> open(std::vector<ChildPtr> children);
+  Result<> check_operation() const;
+  void update_capabilities();
+  ChildPtr find_child(const std::string& uri) const;
+  ChildPtr child_in(size_t slot) const;
+  size_t num_healthy() const;
+
+  // nexus_children.cc
+  runtime::Task<Result<>> attach(ChildPtr child, bool in_sync);  // its device: claimed and checked
+  runtime::Task<> close_child(ChildPtr child);
+  void close_in_background(ChildPtr child);
+  Result<> check_last_healthy(const Child& child) const;
+
+  // nexus_retire.cc
+  runtime::Task<Retirement> retire(ChildPtr child, ChildState state, FaultReason reason, bool lost);
+  runtime::Task<> retire_and_answer(ChildPtr child, ChildFailure failure, NexusPort& port, size_t slot);
+  void retire_in_background(ChildPtr child, ChildState state, FaultReason reason);
+  // With `health_` held: gives all ports the present roles; children that a port could not open are retired in the
+  // background.
+  runtime::Task<uint32_t> publish();
+  // With `health_` held.
+  runtime::Task<Result<>> save(bool clean_shutdown);
+  // With `health_` held: no write is acknowledged any more. The children are closed in the background.
+  runtime::Task<> self_shutdown(std::string why);
+  // With `health_` held: I/O goes to no child any more.
+  runtime::Task<> leave_children(PortMode mode);
+  void on_device_removed(Child& child);
+  runtime::Reactor& home_reactor() override { return home(); }
+  void on_child_failed(NexusPort& port, size_t slot, ChildFailure failure) override;
+  void on_bad_blocks(size_t slot, uint64_t lba, uint64_t num_blocks) override;
+  runtime::Task<> repair(ChildPtr child, uint64_t lba, uint64_t num_blocks);
+
+  // nexus_rebuilds.cc
+  runtime::Task<Result<>> begin_rebuild(ChildPtr child);
+  std::span<const std::unique_ptr<NexusPort>> rebuild_ports() override { return ports_; }
+  std::vector<RebuildJob::Source> rebuild_sources() override;
+  void on_source_failed(const std::string& uri) override;
+  runtime::Task<bool> promote(RebuildJob& job) override;
+  void on_rebuild_ended(RebuildJob& job) override;
+  Result<RebuildJob*> job_of(const std::string& uri) const;
+
+  // Tasks that run on after the call that started them; close() waits for them.
+  template <typename MakeTask>
+  void run_in_background(const char* name, MakeTask make_task);
+
+  block::Registry& devices_;
+  const NexusOptions options_;
+  NexusRequest request_;
+  const uint64_t data_start_;
+  NexusState state_ = NexusState::kInit;
+  bool frozen_ = false;
+  PortMode mode_ = PortMode::kServing;
+  std::vector<ChildPtr> children_;
+  std::vector<std::unique_ptr<NexusPort>> ports_;
+  std::vector<RebuildRecord> history_;
+  runtime::Mutex operations_;
+  runtime::Mutex health_;
+  size_t num_background_ = 0;
+  runtime::Event background_ended_;  // pulsed
+  std::atomic<uint32_t> supported_{0};
+  std::atomic<bool> volatile_cache_{false};
+};
+
+// What a nexus knows about one of its children. It keeps its slot as long as it is one.
+struct Nexus::Child final : block::DeviceListener {
+  Child(Nexus& its_nexus, std::string its_uri, size_t its_slot)
+      : nexus(its_nexus), uri(std::move(its_uri)), slot(its_slot) {}
+  ~Child() { unlink(); }
+  bool healthy() const { return state == ChildState::kOpen && in_sync; }
+  void on_removed(block::Device&) override {
+    unlink();
+    nexus.on_device_removed(*this);
+  }
+
+  Nexus& nexus;
+  const std::string uri;
+  const size_t slot;
+  std::string uuid;  // in the URI; the key in the health record
+  std::shared_ptr<block::Device> device;
+  bool local = true;
+  ChildState state = ChildState::kInit;
+  FaultReason reason = FaultReason::kUnknown;
+  bool in_sync = false;
+  bool recorded_healthy = false;  // in the store
+  SlotRole role = SlotRole::kAbsent;
+  bool closing = false;
+  runtime::Event closed;  // pulsed when `closing` ends
+  std::optional<TimePoint> fault_time;
+  std::shared_ptr<DirtyMap> map;
+  std::unique_ptr<RebuildJob> job;
+};
+
+template <typename MakeTask>
+void Nexus::run_in_background(const char* name, MakeTask make_task) {
+  ++num_background_;
+  home().spawn(name, [](std::shared_ptr<Nexus> nexus, MakeTask make) -> runtime::Task<> {
+    co_await make(*nexus);
+    --nexus->num_background_;
+    nexus->background_ended_.pulse();
+  }(self(), std::move(make_task)));
+}
+
+}  // namespace cairn::nexus

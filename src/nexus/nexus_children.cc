@@ -1,0 +1,224 @@
+// Adding, removing and bringing back children.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "nexus/geometry.h"
+#include "nexus/nexus.h"
+#include "nexus/nexus_error.h"
+#include "nvmf/host/nvme_device.h"
+#include "runtime/reactor.h"
+
+namespace cairn::nexus {
+
+using runtime::Task;
+
+namespace {
+
+constexpr std::string_view kClaim = "NEXUS_CAS_MODULE";
+constexpr Duration kClosePatience = std::chrono::seconds(10);  // an operation's, with a device that is being closed
+
+std::string uuid_in(const std::string& uri) {
+  const auto parsed = block::Uri::parse(uri);
+  if (!parsed) return {};
+  for (const auto& [key, value] : parsed->query()) {
+    if (key == "uuid") return value;
+  }
+  return {};
+}
+
+}  // namespace
+
+// `child->device` is there. Afterwards the child is open, but no I/O goes to it before the next publish().
+Task<Result<>> Nexus::attach(ChildPtr child, bool in_sync) {
+  child->uuid = uuid_in(child->uri);
+  if (options_.store != nullptr && child->uuid.empty()) {
+    co_return fail(nexus_error::invalid_arguments(
+        name(), fmt::format("the URI of child {} has no \"uuid=\", which its health is kept under", child->uri)));
+  }
+  if (auto claimed = child->device->claim(std::string(kClaim)); !claimed) co_return claimed;
+  child->local = child->device->driver_name() != "nvme";
+  child->state = ChildState::kOpen;
+  child->reason = FaultReason::kUnknown;
+  child->in_sync = in_sync;
+  child->role = in_sync ? SlotRole::kReader : SlotRole::kAway;
+  child->device->add_listener(*child);
+  co_return Result<>{};
+}
+
+// Whatever I/O the child has comes back first. Its state stays.
+Task<> Nexus::close_child(ChildPtr child) {
+  while (child->closing) static_cast<void>(co_await child->closed.wait_uninterrupted());
+  if (child->device == nullptr) co_return;
+  child->closing = true;
+  const bool removed_by_others = child->device->removed();
+  const bool was_claimed = child->state != ChildState::kInit && child->state != ChildState::kConfigInvalid;
+  child->unlink();
+  if (child->job != nullptr) child->job->abandon();
+  for (const ChildPtr& other : children_) {
+    if (other->job != nullptr) other->job->drop_source(child->uri);
+  }
+  // A remote child may keep I/O for long: ending its connections gives it back.
+  if (auto* remote = dynamic_cast<nvmf::host::NvmeDevice*>(child->device.get());
+      remote != nullptr && child->uri.starts_with("nvmf") && !removed_by_others) {
+    remote->announce_removal();
+    co_await remote->stop();
+  }
+  for (const auto& port : ports_) {
+    co_await call_on(port->reactor(), [&port, &child] { return port->close_slot(child->slot); });
+  }
+  if (child->job != nullptr) static_cast<void>(co_await child->job->wait_ended());
+  if (was_claimed) child->device->release_claim();
+  child->device.reset();
+  if (!removed_by_others) {
+    if (auto gone = co_await devices_.destroy(child->uri); !gone) {
+      log::warn("nexus {}: child {}: {}", name(), child->uri, gone.error().to_string());
+    }
+  }
+  child->closing = false;
+  child->closed.pulse();
+}
+
+void Nexus::close_in_background(ChildPtr child) {
+  run_in_background("close child", [child](Nexus& nexus) { return nexus.close_child(child); });
+}
+
+Result<> Nexus::check_last_healthy(const Child& child) const {
+  if (child.healthy() && num_healthy() == 1) return fail(nexus_error::remove_last_healthy_child(name(), child.uri));
+  return {};
+}
+
+Task<Result<>> Nexus::add_child(std::string uri, bool rebuild) {
+  const auto turn = co_await operations_.lock();
+  if (!turn) co_return fail(turn.error());
+  if (auto allowed = check_operation(); !allowed) co_return allowed;
+  if (find_child(uri) != nullptr) co_return fail(nexus_error::child_already_exists(name(), uri));
+  if (children_.size() == kMaxChildren) {
+    co_return fail(nexus_error::invalid_arguments(name(), fmt::format("it has {} children already", kMaxChildren)));
+  }
+  auto device = co_await devices_.create(uri);
+  if (!device) co_return fail(nexus_error::create_child(name(), std::move(device.error())));
+  std::optional<Error> problem;
+  for (const ChildPtr& other : children_) {
+    if (other->device == *device) problem = nexus_error::child_already_exists(name(), uri);
+  }
+  if (problem) co_return fail(std::move(*problem));
+  const auto end = data_end((*device)->num_blocks(), block_size(), request_.size_bytes);
+  size_t slot = 0;
+  while (child_in(slot) != nullptr) ++slot;
+  auto child = std::make_shared<Child>(*this, uri, slot);
+  child->device = std::move(*device);
+  if (child->device->block_size() != block_size() || !end || *end < data_start_ + num_blocks()) {
+    problem = nexus_error::child_geometry(name(), uri);
+  } else if (auto attached = co_await attach(child, false); !attached) {
+    problem = nexus_error::open_child(name(), uri, std::move(attached.error()));
+  } else {
+    const auto guard = co_await health_.lock();
+    if (!guard) co_return fail(guard.error());
+    children_.push_back(child);
+    if (auto saved = co_await save(false); !saved) {
+      std::erase(children_, child);
+      problem = nexus_error::save_state(name(), std::move(saved.error()));
+    } else {
+      co_await publish();
+    }
+  }
+  if (problem) {
+    co_await close_child(child);
+    co_return fail(std::move(*problem));
+  }
+  update_capabilities();
+  if (!rebuild) co_return Result<>{};
+  if (auto begun = co_await begin_rebuild(child); !begun) {
+    log::error("nexus {}: {}", name(), begun.error().to_string());
+    co_await retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
+  }
+  co_return Result<>{};
+}
+
+Task<Result<>> Nexus::remove_child(std::string uri) {
+  const auto turn = co_await operations_.lock();
+  if (!turn) co_return fail(turn.error());
+  if (auto allowed = check_operation(); !allowed) co_return allowed;
+  const ChildPtr child = find_child(uri);
+  if (child == nullptr) co_return Result<>{};
+  if (children_.size() == 1) co_return fail(nexus_error::remove_last_child(name(), uri));
+  if (auto checked = check_last_healthy(*child); !checked) co_return checked;
+  if (co_await retire(child, ChildState::kFaulted, FaultReason::kOffline, false) == Retirement::kKept) {
+    co_return fail(nexus_error::remove_last_healthy_child(name(), uri));
+  }
+  co_await close_child(child);
+  const auto guard = co_await health_.lock();
+  if (!guard) co_return fail(guard.error());
+  if (auto allowed = check_operation(); !allowed) co_return allowed;
+  std::erase(children_, child);
+  if (auto saved = co_await save(false); !saved) {
+    co_await self_shutdown(saved.error().to_string());
+    co_return fail(nexus_error::save_state(name(), std::move(saved.error())));
+  }
+  co_await publish();
+  update_capabilities();
+  co_return Result<>{};
+}
+
+Task<Result<>> Nexus::fault_child(std::string uri, FaultReason reason) {
+  const auto turn = co_await operations_.lock();
+  if (!turn) co_return fail(turn.error());
+  if (auto allowed = check_operation(); !allowed) co_return allowed;
+  const ChildPtr child = find_child(uri);
+  if (child == nullptr) co_return fail(nexus_error::child_not_found(name(), uri));
+  if (auto checked = check_last_healthy(*child); !checked) co_return checked;
+  if (co_await retire(child, ChildState::kFaulted, reason, false) == Retirement::kKept) {
+    co_return fail(nexus_error::remove_last_healthy_child(name(), uri));
+  }
+  co_return Result<>{};
+}
+
+Task<Result<>> Nexus::online_child(std::string uri) {
+  const auto turn = co_await operations_.lock();
+  if (!turn) co_return fail(turn.error());
+  if (auto allowed = check_operation(); !allowed) co_return allowed;
+  const ChildPtr child = find_child(uri);
+  if (child == nullptr) co_return fail(nexus_error::child_not_found(name(), uri));
+  if (child->state == ChildState::kOpen) co_return Result<>{};
+  if (child->state == ChildState::kFaulted && !is_recoverable(child->reason)) {
+    co_return fail(nexus_error::permanently_faulted());
+  }
+  {
+    runtime::Deadline deadline(co_await runtime::current_context(), kClosePatience);
+    while (child->closing) {
+      if (auto waited = co_await child->closed.wait(); !waited) {
+        co_return fail(nexus_error::online_child(name(), uri, std::move(waited.error())));
+      }
+    }
+  }
+  auto device = co_await devices_.create(uri);
+  if (!device) co_return fail(nexus_error::online_child(name(), uri, std::move(device.error())));
+  const ChildState state_before = child->state;
+  const FaultReason reason_before = child->reason;
+  child->device = std::move(*device);
+  const auto end = data_end(child->device->num_blocks(), block_size(), request_.size_bytes);
+  std::optional<Error> problem;
+  if (child->device->block_size() != block_size() || !end || *end < data_start_ + num_blocks()) {
+    problem = nexus_error::child_geometry(name(), uri);
+    child->state = ChildState::kInit;  // nothing is claimed yet
+  } else if (auto attached = co_await attach(child, false); !attached) {
+    problem = std::move(attached.error());
+    child->state = ChildState::kInit;
+  }
+  if (problem) {
+    co_await close_child(child);
+    child->state = state_before;
+    child->reason = reason_before;
+    co_return fail(nexus_error::online_child(name(), uri, std::move(*problem)));
+  }
+  update_capabilities();
+  if (auto begun = co_await begin_rebuild(child); !begun) {
+    co_await retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
+    co_return fail(nexus_error::online_child(name(), uri, std::move(begun.error())));
+  }
+  co_return Result<>{};
+}
+
+}  // namespace cairn::nexus

@@ -1,0 +1,491 @@
+#include "nexus/nexus_port.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/abandonment.h"
+#include "base/check.h"
+#include "runtime/reactor.h"
+
+namespace cairn::nexus {
+
+using block::DriverArea;
+using block::Io;
+using block::IoType;
+using nvme::GenericStatus;
+using nvme::MediaStatus;
+using nvme::Status;
+using runtime::Task;
+
+namespace {
+
+constexpr uint32_t bit(size_t slot) {
+  return uint32_t{1} << slot;
+}
+
+// The request is at fault, not who was asked.
+bool is_request_error(Status status) {
+  return status.is(GenericStatus::kInvalidOpcode) || status.is(GenericStatus::kInvalidField) ||
+         status.is(GenericStatus::kLbaOutOfRange) || status.is(MediaStatus::kDeallocatedOrUnwrittenBlock);
+}
+
+bool is_lost(Status status) {
+  return status.type() == nvme::StatusCodeType::kPath || status.is(GenericStatus::kAbortedSqDeletion) ||
+         status.is(GenericStatus::kInvalidNamespaceOrFormat) || status.is(GenericStatus::kTransientTransportError) ||
+         status.is(GenericStatus::kNamespaceNotReady);
+}
+
+ChildFailure failure_of(Status status) {
+  return {.reason = status.is(GenericStatus::kCapacityExceeded) ? FaultReason::kNoSpace : FaultReason::kIoError,
+          .lost = is_lost(status),
+          .conflict = status.is(GenericStatus::kReservationConflict)};
+}
+
+constexpr Status kClosedStatus = Status::generic(GenericStatus::kInternalError);
+
+}  // namespace
+
+// One I/O of a host. Masks have a bit for each slot.
+struct NexusPort::Op : ListLink<> {
+  Op(NexusChannel& its_channel, Io& its_io) : channel(its_channel), io(its_io) {}
+  bool is_read() const { return io.type == IoType::kRead; }
+  void restart() { ok = failed = missed = reported = kept = tried = bad = 0; }
+
+  NexusChannel& channel;
+  Io& io;
+  uint32_t legs = 0;      // in flight
+  uint32_t ok = 0;        // have done it
+  uint32_t failed = 0;    // have not
+  uint32_t missed = 0;    // were retiring when it began
+  uint32_t reported = 0;  // of the failed: the home reactor was told after the failure
+  uint32_t kept = 0;      // of the reported: stays a member all the same
+  uint32_t tried = 0;     // reads: asked in vain
+  uint32_t bad = 0;       // reads: of the tried, with a media error
+  Status status;          // of the last failure
+};
+
+struct NexusPort::LegLink {};
+
+struct NexusPort::Leg : Io, ListLink<LegLink> {
+  NexusPort* port = nullptr;
+  Op* op = nullptr;
+  Slot* slot = nullptr;
+  TimePoint started_at{};
+};
+
+struct NexusPort::Slot {
+  Slot(NexusPort& its_port, size_t its_index)
+      : port(its_port),
+        index(its_index),
+        to_home([this] { port.home_.on_child_failed(port, index, failure); }),
+        answer([this] { port.answered(*this); }) {}
+
+  NexusPort& port;
+  const size_t index;
+  SlotRole role = SlotRole::kAbsent;
+  bool local = false;
+  std::shared_ptr<block::Device> device;
+  std::shared_ptr<DirtyMap> log;
+  std::unique_ptr<block::Channel> channel;
+  uint32_t num_legs = 0;
+  // One report at a time: posted to the home reactor, answered from there.
+  bool reporting = false;
+  bool kept = false;
+  ChildFailure failure;
+  ChildFailure last_failure;
+  runtime::Message to_home;
+  runtime::Message answer;
+};
+
+NexusPort::NexusPort(Home& home, runtime::Reactor& reactor, uint64_t data_start, Duration child_timeout)
+    : home_(home),
+      reactor_(reactor),
+      data_start_(data_start),
+      child_timeout_(child_timeout),
+      timeout_check_([this] { check_timeouts(); }),
+      repair_message_([this] {
+        home_.on_bad_blocks(repair_slot_, repair_lba_, repair_blocks_);
+        reactor_.post(repair_taken_);
+      }),
+      repair_taken_([this] {
+        repairing_ = false;
+        changed_.pulse();
+      }) {
+  for (size_t i = 0; i < kMaxChildren; ++i) slots_[i] = std::make_unique<Slot>(*this, i);
+}
+
+NexusPort::~NexusPort() {
+  CAIRN_CHECK((legs_.empty() && held_.empty() && writes_.empty()) || abandoning());
+  while (free_legs_.pop_front() != nullptr) {
+  }
+}
+
+uint32_t NexusPort::mask(SlotRole role) const {
+  uint32_t bits = 0;
+  for (const auto& slot : slots_) {
+    if (slot->role == role) bits |= bit(slot->index);
+  }
+  return bits;
+}
+
+// ---- From the host ----
+
+void NexusPort::start(NexusChannel& channel, Io& io) {
+  num_host_ios_.store(num_host_ios() + 1, std::memory_order_relaxed);
+  begin(DriverArea::construct<Op>(io, channel, io));
+}
+
+void NexusPort::begin(Op& op) {
+  if (mode_ == PortMode::kClosed) {
+    finish(op, kClosedStatus);
+  } else if (mode_ == PortMode::kFrozen || is_locked(op)) {
+    held_.push_back(op);
+  } else if (op.is_read()) {
+    start_read(op);
+  } else {
+    start_write(op);
+  }
+}
+
+bool NexusPort::is_locked(const Op& op) {
+  if (op.is_read() || locks_.empty()) return false;
+  for (const PortLock& lock : locks_) {
+    if (lock.overlaps(op.io.lba, op.io.num_blocks)) return true;
+  }
+  return false;
+}
+
+void NexusPort::retry_held() {
+  IntrusiveList<Op> again;
+  again.splice_back(held_);
+  starved_ = false;
+  while (Op* op = again.pop_front()) begin(*op);
+}
+
+// Of a write that was started: it is not under way any more.
+void NexusPort::leave_writes(Op& op) {
+  op.unlink();
+  for (PortLock& lock : locks_) {
+    if (lock.num_before_ > 0 && lock.overlaps(op.io.lba, op.io.num_blocks) && --lock.num_before_ == 0) {
+      lock.home_.post(lock.arrived_);
+    }
+  }
+}
+
+void NexusPort::finish(Op& op, Status status) {
+  if (op.is_linked()) leave_writes(op);
+  num_host_ios_.store(num_host_ios() - 1, std::memory_order_relaxed);
+  NexusChannel& channel = op.channel;
+  Io& io = op.io;
+  DriverArea::destroy<Op>(io);
+  channel.finish(io, status);
+}
+
+// ---- Legs ----
+
+bool NexusPort::have_legs(size_t count) {
+  while (num_free_legs_ < count && leg_groups_.size() * kLegGroup < kMaxLegs) {
+    leg_groups_.push_back(std::make_unique<Leg[]>(kLegGroup));
+    for (size_t i = 0; i < kLegGroup; ++i) {
+      Leg& leg = leg_groups_.back()[i];
+      leg.port = this;
+      leg.complete = [](Io& io) { static_cast<Leg&>(io).port->end_leg(static_cast<Leg&>(io)); };
+      free_legs_.push_back(leg);
+    }
+    num_free_legs_ += kLegGroup;
+  }
+  return num_free_legs_ >= count;
+}
+
+void NexusPort::start_leg(Op& op, Slot& slot) {
+  Leg& leg = *free_legs_.pop_front();
+  --num_free_legs_;
+  const bool has_range = op.io.type != IoType::kFlush && op.io.type != IoType::kReset;
+  leg.op = &op;
+  leg.slot = &slot;
+  leg.type = op.io.type;
+  leg.fua = op.io.fua;
+  leg.may_deallocate = op.io.may_deallocate;
+  leg.lba = has_range ? op.io.lba + data_start_ : 0;
+  leg.num_blocks = op.io.num_blocks;
+  leg.data = op.io.data;
+  leg.read_flags = op.io.read_flags;
+  leg.started_at = reactor_.round_time();
+  legs_.push_back(leg);
+  ++op.legs;
+  ++slot.num_legs;
+  if (!timeout_check_.armed()) reactor_.arm(timeout_check_, reactor_.now() + child_timeout_ / 4);
+  slot.channel->submit(leg);
+}
+
+void NexusPort::end_leg(Leg& leg) {
+  Op& op = *leg.op;
+  Slot& slot = *leg.slot;
+  const Status status = leg.status;
+  static_cast<ListLink<LegLink>&>(leg).unlink();
+  free_legs_.push_back(leg);
+  ++num_free_legs_;
+  if (--slot.num_legs == 0) changed_.pulse();
+  --op.legs;
+  if (status.is_success()) {
+    op.ok |= bit(slot.index);
+  } else {
+    op.failed |= bit(slot.index);
+    op.status = status;
+    slot.last_failure = failure_of(status);
+  }
+  if (op.is_read()) {
+    end_read(op, slot, status);
+  } else if (op.legs == 0) {
+    settle(op);
+  }
+  if (starved_) retry_held();
+}
+
+void NexusPort::check_timeouts() {
+  const TimePoint now = reactor_.now();
+  for (Leg& leg : legs_) {
+    if (now - leg.started_at < child_timeout_) break;
+    if (leg.slot->role == SlotRole::kReader || leg.slot->role == SlotRole::kWriter) {
+      report(*leg.slot, {.reason = FaultReason::kTimedOut});
+    }
+  }
+  if (!legs_.empty()) reactor_.arm(timeout_check_, now + child_timeout_ / 4);
+}
+
+// ---- Reads ----
+
+NexusPort::Slot* NexusPort::choose_reader(const Op& op) {
+  Slot* remote = nullptr;
+  for (size_t i = 1; i <= kMaxChildren; ++i) {
+    Slot& slot = *slots_[(next_reader_ + i) % kMaxChildren];
+    if (slot.role != SlotRole::kReader || (op.tried & bit(slot.index)) != 0) continue;
+    if (slot.local) return &slot;
+    if (remote == nullptr) remote = &slot;
+  }
+  return remote;
+}
+
+void NexusPort::start_read(Op& op) {
+  Slot* slot = choose_reader(op);
+  if (slot != nullptr && have_legs(1)) {
+    next_reader_ = slot->index;
+    start_leg(op, *slot);
+    return;
+  }
+  if (slot != nullptr) {
+    starved_ = true;
+  } else if (op.tried != 0 && !is_lost(op.status)) {
+    finish(op, op.status);
+    return;
+  } else {
+    op.restart();  // those that are lost have been reported; what comes of it starts this again
+  }
+  held_.push_back(op);
+}
+
+void NexusPort::end_read(Op& op, Slot& slot, Status status) {
+  if (status.is_success() && op.bad != 0) repair(op);
+  if (status.is_success() || is_request_error(status)) {
+    finish(op, status);
+    return;
+  }
+  op.tried |= bit(slot.index);
+  if (status.type() == nvme::StatusCodeType::kMedia) {
+    op.bad |= bit(slot.index);
+  } else if (slot.role == SlotRole::kReader) {
+    report(slot, failure_of(status));
+  }
+  begin(op);
+}
+
+void NexusPort::repair(const Op& op) {
+  if (repairing_) return;
+  repairing_ = true;
+  repair_slot_ = static_cast<size_t>(std::countr_zero(op.bad));
+  repair_lba_ = op.io.lba;
+  repair_blocks_ = op.io.num_blocks;
+  home_.home_reactor().post(repair_message_);
+}
+
+// ---- Writes and everything else that goes to all ----
+
+void NexusPort::start_write(Op& op) {
+  if (mask(SlotRole::kReader) == 0) {
+    held_.push_back(op);
+    return;
+  }
+  if (!have_legs(kMaxChildren)) {
+    starved_ = true;
+    held_.push_back(op);
+    return;
+  }
+  op.restart();
+  op.missed = mask(SlotRole::kRetiring);
+  log_missed(op, op.missed | mask(SlotRole::kAway));
+  writes_.push_back(op);
+  op.legs = 1;  // ours: legs may end inside submit
+  for (const auto& slot : slots_) {
+    if (slot->role != SlotRole::kReader && slot->role != SlotRole::kWriter) continue;
+    if (slot->device->supports(op.io.type)) {
+      start_leg(op, *slot);
+    } else {
+      op.ok |= bit(slot->index);  // nothing to flush or to reset
+    }
+  }
+  if (--op.legs == 0) settle(op);
+}
+
+void NexusPort::log_missed(const Op& op, uint32_t slots) {
+  for (const auto& slot : slots_) {
+    if ((slots & bit(slot->index)) != 0 && slot->log != nullptr) slot->log->set(op.io.lba, op.io.num_blocks);
+  }
+}
+
+// Decides about a write that has no legs left.
+void NexusPort::settle(Op& op) {
+  if (mode_ == PortMode::kClosed) {
+    finish(op, kClosedStatus);
+    return;
+  }
+  if (op.ok == 0 && op.failed != 0 && is_request_error(op.status)) {
+    finish(op, op.status);
+    return;
+  }
+  const uint32_t readers = mask(SlotRole::kReader);
+  const uint32_t members = readers | mask(SlotRole::kWriter);
+  const uint32_t undecided = (op.failed | op.missed) & (members | mask(SlotRole::kRetiring)) & ~op.kept;
+  if (undecided != 0) {
+    for (const auto& slot : slots_) {
+      if ((op.failed & ~op.reported & undecided & members & bit(slot->index)) == 0) continue;
+      if (report(*slot, slot->last_failure)) op.reported |= bit(slot->index);
+    }
+    return;
+  }
+  if ((op.kept & members) != 0) {
+    // Nobody knows which children have it: all that will be rebuilt get it again.
+    log_missed(op, ~readers);
+    finish(op, op.status);
+  } else if ((op.ok & readers) != 0) {
+    log_missed(op, op.failed);
+    finish(op, Status::success());
+  } else {
+    // Those that have it are gone.
+    leave_writes(op);
+    held_.push_back(op);
+    if (mode_ == PortMode::kServing && readers != 0) retry_held();
+  }
+}
+
+void NexusPort::settle_all() {
+  IntrusiveList<Op> all;
+  all.splice_back(writes_);
+  // An Op under a legs count stays; settle() may start new ones, which come to the end of writes_.
+  while (Op* op = all.pop_front()) {
+    writes_.push_back(*op);
+    if (op->legs == 0) settle(*op);
+  }
+}
+
+// ---- Decisions ----
+
+bool NexusPort::report(Slot& slot, ChildFailure failure) {
+  if (slot.reporting) return false;
+  slot.reporting = true;
+  slot.failure = failure;
+  home_.home_reactor().post(slot.to_home);
+  return true;
+}
+
+void NexusPort::answer(size_t slot, bool kept) {
+  slots_.at(slot)->kept = kept;
+  reactor_.post(slots_[slot]->answer);
+}
+
+void NexusPort::answered(Slot& slot) {
+  slot.reporting = false;
+  for (Op& op : writes_) {
+    if ((op.reported & bit(slot.index)) == 0) continue;
+    op.reported &= ~bit(slot.index);
+    if (slot.kept) op.kept |= bit(slot.index);
+  }
+  settle_all();
+  retry_held();
+  changed_.pulse();
+}
+
+Task<uint32_t> NexusPort::apply(PortView view) {
+  uint32_t failed = 0;
+  std::array<std::unique_ptr<block::Channel>, kMaxChildren> opened;
+  for (size_t i = 0; i < kMaxChildren; ++i) {
+    const PortView::Slot& wanted = view.slots[i];
+    if (wanted.role != SlotRole::kReader && wanted.role != SlotRole::kWriter) continue;
+    if (slots_[i]->channel != nullptr && slots_[i]->device == wanted.device) continue;
+    CAIRN_CHECK(slots_[i]->channel == nullptr);
+    auto channel = co_await wanted.device->open_channel();
+    if (channel) {
+      opened[i] = std::move(*channel);
+    } else {
+      failed |= bit(i);
+    }
+  }
+  // From here on at once.
+  mode_ = view.mode;
+  for (size_t i = 0; i < kMaxChildren; ++i) {
+    Slot& slot = *slots_[i];
+    PortView::Slot& wanted = view.slots[i];
+    slot.role = (failed & bit(i)) != 0 ? SlotRole::kRetiring : wanted.role;
+    if (slot.role == SlotRole::kAbsent) forget(i);
+    slot.local = wanted.local;
+    slot.log = std::move(wanted.log);
+    if (wanted.device != nullptr) slot.device = std::move(wanted.device);
+    if (opened[i] != nullptr) slot.channel = std::move(opened[i]);
+  }
+  settle_all();
+  retry_held();
+  co_return failed;
+}
+
+// The slot may get another child: what is under way has nothing to do with that one.
+void NexusPort::forget(size_t slot) {
+  for (Op& op : writes_) {
+    for (uint32_t* bits : {&op.ok, &op.failed, &op.missed, &op.reported, &op.kept}) *bits &= ~bit(slot);
+  }
+}
+
+Task<> NexusPort::close_slot(size_t index) {
+  Slot& slot = *slots_.at(index);
+  CAIRN_CHECK(slot.role == SlotRole::kAway || slot.role == SlotRole::kAbsent || mode_ == PortMode::kClosed);
+  while (slot.num_legs > 0) static_cast<void>(co_await changed_.wait_uninterrupted());
+  slot.channel.reset();
+  slot.device.reset();
+}
+
+Task<> NexusPort::close() {
+  CAIRN_CHECK(mode_ == PortMode::kClosed);
+  auto busy = [this] {
+    return repairing_ || !legs_.empty() ||
+           std::ranges::any_of(slots_, [](const auto& slot) { return slot->reporting; });
+  };
+  while (busy()) static_cast<void>(co_await changed_.wait_uninterrupted());
+  timeout_check_.disarm();
+}
+
+// ---- Locks ----
+
+void NexusPort::lock(PortLock& lock) {
+  lock.num_before_ = 0;
+  for (const Op& op : writes_) {
+    if (lock.overlaps(op.io.lba, op.io.num_blocks)) ++lock.num_before_;
+  }
+  locks_.push_back(lock);
+  if (lock.num_before_ == 0) lock.home_.post(lock.arrived_);
+}
+
+void NexusPort::unlock(PortLock& lock) {
+  lock.unlink();
+  lock.home_.post(lock.arrived_);
+  retry_held();
+}
+
+}  // namespace cairn::nexus

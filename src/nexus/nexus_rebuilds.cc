@@ -1,0 +1,207 @@
+// Rebuilds of a nexus: when they begin and what comes of them.
+#include <algorithm>
+
+#include "base/log.h"
+#include "block/io_wait.h"
+#include "block/page_memory.h"
+#include "nexus/geometry.h"
+#include "nexus/nexus.h"
+#include "nexus/nexus_error.h"
+#include "runtime/reactor.h"
+
+namespace cairn::nexus {
+
+using block::IoType;
+using runtime::Task;
+
+Task<Result<>> Nexus::start_rebuild(std::string uri) {
+  const auto turn = co_await operations_.lock();
+  if (!turn) co_return fail(turn.error());
+  if (auto allowed = check_operation(); !allowed) co_return allowed;
+  const ChildPtr child = find_child(uri);
+  if (child == nullptr) co_return fail(nexus_error::child_not_found(name(), uri));
+  co_return co_await begin_rebuild(child);
+}
+
+Task<Result<>> Nexus::begin_rebuild(ChildPtr child) {
+  const auto guard = co_await health_.lock();
+  if (!guard) co_return fail(guard.error());
+  if (child->job != nullptr) co_return fail(nexus_error::rebuild_exists(name(), child->uri));
+  if (child->state != ChildState::kOpen || child->in_sync) {
+    co_return fail(nexus_error::child_not_degraded(name(), child->uri, to_text(child->state)));
+  }
+  if (num_healthy() == 0 || state_ != NexusState::kOpen) co_return fail(nexus_error::no_rebuild_source(name()));
+  if (child->map == nullptr || child->map->outgrown()) {
+    child->map = std::make_shared<DirtyMap>(num_blocks(), static_cast<uint32_t>(kSegmentBytes / block_size()));
+    child->map->set_all();
+  }
+  child->role = SlotRole::kWriter;
+  if (const uint32_t failed = co_await publish(); (failed >> child->slot & 1) != 0) {
+    co_return fail(nexus_error::rebuild_operation(name(), child->uri, "the child cannot be opened"));
+  }
+  child->job = std::make_unique<RebuildJob>(static_cast<RebuildJob::Owner&>(*this), child->uri, child->device,
+                                            child->map, num_blocks(), data_start_, options_.rebuild);
+  log::info("nexus {}: rebuild of {}, {} of {} segments", name(), child->uri, child->map->count(),
+            child->map->num_segments());
+  child->job->start();
+  co_return Result<>{};
+}
+
+std::vector<RebuildJob::Source> Nexus::rebuild_sources() {
+  std::vector<RebuildJob::Source> sources;
+  for (const bool local : {true, false}) {
+    for (const ChildPtr& child : children_) {
+      if (child->healthy() && child->local == local) sources.push_back({child->uri, child->device});
+    }
+  }
+  return sources;
+}
+
+void Nexus::on_source_failed(const std::string& uri) {
+  if (const ChildPtr child = find_child(uri); child != nullptr) {
+    run_in_background("retire child", [child](Nexus& nexus) -> Task<> {
+      co_await nexus.retire(child, ChildState::kFaulted, FaultReason::kIoError, false);
+    });
+  }
+}
+
+// With all writes held back for a moment, so that no port writes to the child as one that is being rebuilt while
+// another one reads from it.
+Task<bool> Nexus::promote(RebuildJob& job) {
+  const ChildPtr child = find_child(job.child_uri());
+  {
+    const auto guard = co_await health_.lock();
+    if (!guard || child == nullptr || child->state != ChildState::kOpen || state_ != NexusState::kOpen) co_return false;
+    child->recorded_healthy = true;
+    if (auto saved = co_await save(false); !saved) {
+      child->recorded_healthy = false;
+      co_await self_shutdown(saved.error().to_string());
+      co_return false;
+    }
+  }
+  RangeLock everything(ports_);
+  co_await everything.acquire(0, UINT64_MAX);
+  bool promoted = false;
+  {
+    const auto guard = co_await health_.lock();
+    promoted = guard && child->state == ChildState::kOpen && state_ == NexusState::kOpen &&
+               job.map().next(0) == job.map().num_segments() && !job.map().outgrown() &&
+               job.state() == RebuildState::kRunning;
+    if (promoted) {
+      child->in_sync = true;
+      child->map = nullptr;
+      child->role = SlotRole::kReader;
+      co_await publish();
+    }
+  }
+  co_await everything.release();
+  co_return promoted;
+}
+
+void Nexus::on_rebuild_ended(RebuildJob& job) {
+  const ChildPtr child = find_child(job.child_uri());
+  if (history_.size() == kMaxHistory) history_.erase(history_.begin());
+  history_.push_back(job.record());
+  log::info("nexus {}: rebuild of {} {}", name(), job.child_uri(), to_text(job.state()));
+  if (child == nullptr || child->job.get() != &job) return;
+  const RebuildState state = job.state();
+  // Its own task has not ended yet.
+  run_in_background(
+      "end rebuild", [child, state, job = std::shared_ptr<RebuildJob>(std::move(child->job))](Nexus& nexus) -> Task<> {
+        if (state == RebuildState::kFailed) {
+          co_await nexus.retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
+        } else if (state == RebuildState::kStopped) {
+          const auto guard = co_await nexus.health_.lock();
+          if (guard && child->state == ChildState::kOpen && child->role == SlotRole::kWriter && child->job == nullptr) {
+            child->role = SlotRole::kAway;
+            co_await nexus.publish();
+          }
+        }
+      });
+}
+
+Result<RebuildJob*> Nexus::job_of(const std::string& uri) const {
+  const ChildPtr child = find_child(uri);
+  if (child == nullptr) return fail(nexus_error::child_not_found(name(), uri));
+  if (child->job == nullptr) return fail(nexus_error::rebuild_not_found(name(), uri));
+  return child->job.get();
+}
+
+Result<> Nexus::stop_rebuild(const std::string& uri) {
+  const auto job = job_of(uri);
+  if (!job) {
+    if (find_child(uri) != nullptr) return {};
+    return fail(job.error());
+  }
+  auto stopped = (*job)->stop();
+  if (!stopped) return fail(nexus_error::rebuild_operation(name(), uri, stopped.error().message()));
+  return {};
+}
+
+Result<> Nexus::pause_rebuild(const std::string& uri) {
+  const auto job = job_of(uri);
+  if (!job) return fail(job.error());
+  auto paused = (*job)->pause();
+  if (!paused) return fail(nexus_error::rebuild_operation(name(), uri, paused.error().message()));
+  return {};
+}
+
+Result<> Nexus::resume_rebuild(const std::string& uri) {
+  const auto job = job_of(uri);
+  if (!job) return fail(job.error());
+  auto resumed = (*job)->resume();
+  if (!resumed) return fail(nexus_error::rebuild_operation(name(), uri, resumed.error().message()));
+  return {};
+}
+
+Result<RebuildState> Nexus::rebuild_state(const std::string& uri) const {
+  const auto job = job_of(uri);
+  if (!job) return fail(job.error());
+  return (*job)->state();
+}
+
+Result<RebuildStatistics> Nexus::rebuild_statistics(const std::string& uri) const {
+  const auto job = job_of(uri);
+  if (!job) return fail(job.error());
+  return (*job)->statistics();
+}
+
+// Writes a range that the child could not read again, from another one. The child is retired when it does not take it.
+Task<> Nexus::repair(ChildPtr child, uint64_t lba, uint64_t num_blocks) {
+  const uint64_t segment_blocks = kSegmentBytes / block_size();
+  const block::PageMemory memory = block::allocate_pages(kSegmentBytes);
+  auto to = child->device != nullptr ? co_await child->device->open_channel()
+                                     : Result<std::unique_ptr<block::Channel>>(fail(Code::kUnavailable, "closed"));
+  RangeLock lock(ports_);
+  for (uint64_t done = 0; done < num_blocks && to && child->healthy();) {
+    const uint64_t count = std::min(segment_blocks, num_blocks - done);
+    iovec piece{memory.get(), count * block_size()};
+    co_await lock.acquire(lba + done, count);
+    nvme::Status status = nvme::Status::generic(nvme::GenericStatus::kInternalError);
+    for (const RebuildJob::Source& source : rebuild_sources()) {
+      if (source.uri == child->uri) continue;
+      auto from = co_await source.device->open_channel();
+      if (!from) continue;
+      status = co_await block::perform(
+          **from, {.type = IoType::kRead, .lba = data_start_ + lba + done, .num_blocks = count, .data = {&piece, 1}});
+      if (status.is_success()) break;
+    }
+    bool refused = false;
+    if (status.is_success()) {
+      status = co_await block::perform(
+          **to, {.type = IoType::kWrite, .lba = data_start_ + lba + done, .num_blocks = count, .data = {&piece, 1}});
+      refused = !status.is_success();
+    }
+    co_await lock.release();
+    if (refused) {
+      to = fail(Code::kUnavailable, status.to_string());
+      co_await retire(child, ChildState::kFaulted, FaultReason::kIoError, false);
+      co_return;
+    }
+    if (!status.is_success()) co_return;
+    done += count;
+  }
+  log::info("nexus {}: child {}: blocks {} to {} written again", name(), child->uri, lba, lba + num_blocks - 1);
+}
+
+}  // namespace cairn::nexus

@@ -1,0 +1,154 @@
+// How a child leaves the healthy ones.
+//
+//   1. No I/O goes to it any more, on any reactor; what it misses is logged and not acknowledged ("retiring").
+//   2. The record that it is not healthy is saved. Reads, and writes of before, go on meanwhile.
+//   3. What it missed is acknowledged, on every reactor ("away").
+//   4. In the background it gives back its I/O and its device is closed.
+// The rest of the volume is never paused.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "nexus/geometry.h"
+#include "nexus/nexus.h"
+#include "nexus/nexus_error.h"
+#include "runtime/reactor.h"
+
+namespace cairn::nexus {
+
+using runtime::Task;
+
+Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultReason reason, bool lost) {
+  const auto guard = co_await health_.lock();
+  if (!guard || state_ != NexusState::kOpen || child->state != ChildState::kOpen) co_return Retirement::kAlready;
+  const bool last = child->healthy() && num_healthy() == 1;
+  if (last && !lost) co_return Retirement::kKept;
+
+  log::warn("nexus {}: child {} is {}, {}{}", name(), child->uri, to_text(state), to_text(reason),
+            last ? ": the last one, I/O waits" : "");
+  const bool was_in_sync = child->in_sync;
+  child->state = state;
+  child->reason = reason;
+  child->fault_time = home().now();
+  child->in_sync = false;
+  if (child->job != nullptr) child->job->abandon();
+  if (last) {
+    // The record goes on saying that it is healthy: it has everything that was ever acknowledged.
+    frozen_ = true;
+    mode_ = PortMode::kFrozen;
+    child->role = SlotRole::kAway;
+    co_await publish();
+  } else {
+    child->map = was_in_sync && options_.partial_rebuild
+                     ? std::make_shared<DirtyMap>(num_blocks(), static_cast<uint32_t>(kSegmentBytes / block_size()))
+                     : nullptr;
+    child->role = SlotRole::kRetiring;
+    co_await publish();
+    if (child->recorded_healthy) {
+      child->recorded_healthy = false;
+      if (auto saved = co_await save(false); !saved) {
+        co_await self_shutdown(saved.error().to_string());
+        co_return Retirement::kRetired;
+      }
+    }
+    child->role = SlotRole::kAway;
+    co_await publish();
+    update_capabilities();
+  }
+  close_in_background(child);
+  co_return Retirement::kRetired;
+}
+
+void Nexus::retire_in_background(ChildPtr child, ChildState state, FaultReason reason) {
+  run_in_background("retire child", [child, state, reason](Nexus& nexus) -> Task<> {
+    co_await nexus.retire(child, state, reason, true);
+  });
+}
+
+void Nexus::on_device_removed(Child& child) {
+  if (const ChildPtr self = child_in(child.slot); self != nullptr) {
+    retire_in_background(self, ChildState::kClosed, FaultReason::kUnknown);
+  }
+}
+
+void Nexus::on_child_failed(NexusPort& port, size_t slot, ChildFailure failure) {
+  const ChildPtr child = child_in(slot);
+  if (child == nullptr) {
+    port.answer(slot, false);
+    return;
+  }
+  run_in_background("retire child", [child, failure, &port, slot](Nexus& nexus) {
+    return nexus.retire_and_answer(child, failure, port, slot);
+  });
+}
+
+Task<> Nexus::retire_and_answer(ChildPtr child, ChildFailure failure, NexusPort& port, size_t slot) {
+  bool kept = false;
+  if (failure.conflict) {
+    const auto guard = co_await health_.lock();
+    if (guard && state_ == NexusState::kOpen) {
+      co_await self_shutdown(fmt::format("another host has reserved child {}", child->uri));
+    }
+  } else {
+    kept = co_await retire(child, ChildState::kFaulted, failure.reason, failure.lost) == Retirement::kKept;
+  }
+  port.answer(slot, kept);
+}
+
+Task<uint32_t> Nexus::publish() {
+  PortView view;
+  view.mode = mode_;
+  for (const ChildPtr& child : children_) {
+    view.slots[child->slot] = {.role = child->role, .local = child->local, .device = child->device, .log = child->map};
+  }
+  uint32_t failed = 0;
+  for (const auto& port : ports_) {
+    failed |= co_await call_on(port->reactor(), [&port, &view] { return port->apply(view); });
+  }
+  if (failed != 0 && state_ == NexusState::kOpen) {
+    for (const ChildPtr& child : children_) {
+      if ((failed >> child->slot & 1) != 0) retire_in_background(child, ChildState::kFaulted, FaultReason::kCantOpen);
+    }
+  }
+  co_return failed;
+}
+
+Task<Result<>> Nexus::save(bool clean_shutdown) {
+  if (options_.store == nullptr) co_return Result<>{};
+  HealthRecord record{.clean_shutdown = clean_shutdown, .children = {}};
+  for (const ChildPtr& child : children_) record.children.push_back({child->uuid, child->recorded_healthy});
+  Result<> saved;
+  for (unsigned attempt = 1;; ++attempt) {
+    saved = co_await options_.store->save(request_.health_key, record);
+    if (saved || attempt >= options_.save_attempts) break;
+    log::warn("nexus {}: saving its state, attempt {} of {}: {}", name(), attempt, options_.save_attempts,
+              saved.error().to_string());
+    if (auto slept = co_await runtime::sleep_for(options_.save_pause); !slept) break;
+  }
+  co_return saved;
+}
+
+Task<> Nexus::self_shutdown(std::string why) {
+  log::error("nexus {} shuts itself down: {}", name(), why);
+  state_ = NexusState::kShuttingDown;
+  co_await leave_children(PortMode::kClosed);
+  run_in_background("shut down", [](Nexus& nexus) -> Task<> {
+    for (size_t i = 0; i < nexus.children_.size(); ++i) co_await nexus.close_child(nexus.children_[i]);
+    for (const ChildPtr& child : nexus.children_) {
+      if (child->state == ChildState::kOpen) child->state = ChildState::kClosed;
+    }
+    if (nexus.state_ == NexusState::kShuttingDown) nexus.state_ = NexusState::kShutdown;
+  });
+}
+
+// ---- A bad range of a child that is healthy otherwise ----
+
+void Nexus::on_bad_blocks(size_t slot, uint64_t lba, uint64_t num_blocks) {
+  const ChildPtr child = child_in(slot);
+  if (child == nullptr || !child->healthy()) return;
+  run_in_background("repair blocks",
+                    [child, lba, num_blocks](Nexus& nexus) { return nexus.repair(child, lba, num_blocks); });
+}
+
+}  // namespace cairn::nexus

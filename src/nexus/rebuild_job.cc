@@ -1,0 +1,262 @@
+#include "nexus/rebuild_job.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/abandonment.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "block/io_wait.h"
+#include "nexus/nexus_port.h"
+#include "runtime/reactor.h"
+
+namespace cairn::nexus {
+
+using block::IoType;
+using nvme::MediaStatus;
+using nvme::Status;
+using runtime::Reactor;
+using runtime::Task;
+
+namespace {
+
+constexpr uint32_t kFailUnwritten = 1u << 22;              // read flag: no data, a status
+constexpr Duration kYield = std::chrono::milliseconds(1);  // between looks whether hosts are still busy
+constexpr size_t kMaxCopiers = 64;
+
+}  // namespace
+
+RebuildJob::RebuildJob(Owner& owner, std::string child_uri, std::shared_ptr<block::Device> destination,
+                       std::shared_ptr<DirtyMap> map, uint64_t num_blocks, uint64_t data_start,
+                       const RebuildOptions& options)
+    : owner_(owner),
+      child_uri_(std::move(child_uri)),
+      destination_(std::move(destination)),
+      map_(std::move(map)),
+      num_blocks_(num_blocks),
+      data_start_(data_start),
+      options_(options),
+      is_partial_(map_->count() < map_->num_segments()) {}
+
+RebuildJob::~RebuildJob() {
+  CAIRN_CHECK(state_ == RebuildState::kInit || ended() || abandoning());
+}
+
+void RebuildJob::start() {
+  CAIRN_CHECK(state_ == RebuildState::kInit);
+  state_ = RebuildState::kRunning;
+  start_time_ = Reactor::current().now();
+  Reactor::current().spawn("rebuild", run());
+}
+
+Result<> RebuildJob::pause() {
+  if (state_ != RebuildState::kRunning && state_ != RebuildState::kPaused) {
+    return fail(Code::kInternal, fmt::format("it is {}", to_text(state_)));
+  }
+  state_ = RebuildState::kPaused;
+  return {};
+}
+
+Result<> RebuildJob::resume() {
+  if (state_ != RebuildState::kRunning && state_ != RebuildState::kPaused) {
+    return fail(Code::kInternal, fmt::format("it is {}", to_text(state_)));
+  }
+  state_ = RebuildState::kRunning;
+  changed_.pulse();
+  return {};
+}
+
+Result<> RebuildJob::stop() {
+  if (state_ == RebuildState::kFailed || state_ == RebuildState::kCompleted) {
+    return fail(Code::kInternal, fmt::format("it is {}", to_text(state_)));
+  }
+  end(RebuildState::kStopped);
+  return {};
+}
+
+void RebuildJob::abandon() {
+  if (!stopping()) end(RebuildState::kFailed);
+}
+
+void RebuildJob::end(RebuildState state) {
+  state_ = state;
+  changed_.pulse();
+}
+
+void RebuildJob::drop_source(const std::string& uri) {
+  if (source_ != nullptr && source_->uri == uri) source_.reset();
+}
+
+RebuildStatistics RebuildJob::statistics() const {
+  const uint64_t dirty = std::min(map_->count() * map_->segment_blocks(), num_blocks_);
+  const uint64_t recovered = num_blocks_ - dirty;
+  return {.blocks_total = num_blocks_,
+          .blocks_recovered = recovered,
+          .blocks_transferred = blocks_transferred_,
+          .blocks_remaining = dirty,
+          .progress = recovered * 100 / num_blocks_,
+          .blocks_per_task = map_->segment_blocks(),
+          .block_size = destination_->block_size(),
+          .tasks_total = options_.num_copiers,
+          .tasks_active = num_copying_,
+          .is_partial = is_partial_,
+          .start_time = start_time_,
+          .end_time = end_time_};
+}
+
+Task<> RebuildJob::run() {
+  auto opened = co_await destination_->open_channel();
+  if (opened) {
+    channel_ = std::move(*opened);
+  } else {
+    log::error("rebuild of {}: {}", child_uri_, opened.error().to_string());
+    abandon();
+  }
+  std::vector<std::unique_ptr<Copier>> copiers;
+  const size_t count = std::clamp<size_t>(options_.num_copiers, 1, kMaxCopiers);
+  for (size_t i = 0; i < count; ++i) {
+    copiers.push_back(std::make_unique<Copier>(owner_.rebuild_ports()));
+    copiers.back()->memory = block::allocate_pages(size_t{map_->segment_blocks()} * destination_->block_size());
+  }
+  while (!stopping()) {
+    cursor_ = 0;
+    num_copiers_ = count;
+    for (size_t i = 0; i < count; ++i) Reactor::current().spawn("rebuild copier", copy_all(*copiers[i], i));
+    while (num_copiers_ > 0) static_cast<void>(co_await changed_.wait_uninterrupted());
+    if (stopping() || map_->next(0) < map_->num_segments()) continue;
+    // What was copied must not be lost with the child's cache once others rely on it.
+    if (map_->outgrown() || !co_await flush()) {
+      abandon();
+    } else if (co_await owner_.promote(*this) && !stopping()) {
+      state_ = RebuildState::kCompleted;
+    }
+  }
+  channel_.reset();
+  source_.reset();
+  copiers.clear();
+  end_time_ = Reactor::current().now();
+  ended_.set();
+  owner_.on_rebuild_ended(*this);
+}
+
+Task<bool> RebuildJob::flush() {
+  if (!destination_->has_volatile_cache()) co_return true;
+  const Status flushed = co_await block::perform(*channel_, {.type = IoType::kFlush});
+  if (!flushed.is_success()) log::error("rebuild of {}: {}", child_uri_, flushed.to_string());
+  co_return flushed.is_success();
+}
+
+bool RebuildJob::hosts_are_busy() {
+  return std::ranges::any_of(owner_.rebuild_ports(), [](const auto& port) { return port->num_host_ios() > 0; });
+}
+
+// Waits until this copier may go on. A cancelled task (the process ends) fails the job.
+Task<> RebuildJob::take_turn(size_t index, uint64_t bytes) {
+  while (!stopping()) {
+    if (state_ == RebuildState::kPaused) {
+      if (auto waited = co_await changed_.wait(); !waited) abandon();
+      continue;
+    }
+    const TimePoint now = Reactor::current().now();
+    Duration pause{};
+    if (index >= options_.num_copiers_under_load && hosts_are_busy()) {
+      pause = kYield;
+    } else if (options_.max_bytes_per_second > 0) {
+      if (next_copy_at_ <= now) {
+        next_copy_at_ = now + std::chrono::nanoseconds(bytes * 1'000'000'000 / options_.max_bytes_per_second);
+        co_return;
+      }
+      pause = next_copy_at_ - now;
+    } else {
+      co_return;
+    }
+    if (auto slept = co_await runtime::sleep_for(pause); !slept) abandon();
+  }
+}
+
+// One pass over the map, together with the other copiers: each segment goes to one of them.
+Task<> RebuildJob::copy_all(Copier& copier, size_t index) {
+  const uint64_t segment_blocks = map_->segment_blocks();
+  while (true) {
+    if (map_->next(cursor_) == map_->num_segments()) break;
+    co_await take_turn(index, segment_blocks * destination_->block_size());
+    const uint64_t segment = map_->next(cursor_);
+    if (stopping() || segment == map_->num_segments()) break;
+    cursor_ = segment + 1;
+    ++num_copying_;
+    const uint64_t lba = segment * segment_blocks;
+    const uint64_t num_blocks = std::min(segment_blocks, num_blocks_ > lba ? num_blocks_ - lba : 0);
+    co_await copier.lock.acquire(lba, segment_blocks);
+    if (map_->take(segment) && num_blocks > 0 && !co_await copy(copier, lba, num_blocks)) {
+      map_->set(lba, 1);
+      abandon();
+    }
+    co_await copier.lock.release();
+    --num_copying_;
+  }
+  --num_copiers_;
+  changed_.pulse();
+}
+
+Task<std::shared_ptr<RebuildJob::OpenSource>> RebuildJob::source(const std::vector<std::string>& tried) {
+  auto was_tried = [&](const std::string& uri) { return std::ranges::find(tried, uri) != tried.end(); };
+  if (source_ != nullptr && !was_tried(source_->uri)) co_return source_;
+  for (Source& candidate : owner_.rebuild_sources()) {
+    if (was_tried(candidate.uri)) continue;
+    auto channel = co_await candidate.device->open_channel();
+    if (!channel) continue;
+    source_uri_ = candidate.uri;
+    source_ = std::make_shared<OpenSource>(OpenSource{candidate.uri, std::move(*channel)});
+    co_return source_;
+  }
+  co_return nullptr;
+}
+
+Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
+  iovec piece{copier.memory.get(), num_blocks * destination_->block_size()};
+  std::vector<std::string> tried;
+  while (true) {
+    const std::shared_ptr<OpenSource> from = co_await source(tried);
+    if (from == nullptr) {
+      log::error("rebuild of {}: no source for blocks {} to {}", child_uri_, lba, lba + num_blocks - 1);
+      co_return false;
+    }
+    const Status read = co_await block::perform(*from->channel, {.type = IoType::kRead,
+                                                                 .lba = data_start_ + lba,
+                                                                 .num_blocks = num_blocks,
+                                                                 .data = {&piece, 1},
+                                                                 .read_flags = kFailUnwritten});
+    if (read.is(MediaStatus::kDeallocatedOrUnwrittenBlock)) co_return co_await release_blocks(copier, lba, num_blocks);
+    if (read.is_success()) break;
+    log::warn("rebuild of {} from {}: {}", child_uri_, from->uri, read.to_string());
+    tried.push_back(from->uri);
+    if (read.type() != nvme::StatusCodeType::kMedia) owner_.on_source_failed(from->uri);
+  }
+  const Status written = co_await block::perform(
+      *channel_, {.type = IoType::kWrite, .lba = data_start_ + lba, .num_blocks = num_blocks, .data = {&piece, 1}});
+  if (!written.is_success()) {
+    log::error("rebuild of {}: {}", child_uri_, written.to_string());
+    co_return false;
+  }
+  blocks_transferred_ += num_blocks;
+  co_return true;
+}
+
+// The source has nothing there.
+Task<bool> RebuildJob::release_blocks(Copier& copier, uint64_t lba, uint64_t num_blocks) {
+  iovec piece{copier.memory.get(), num_blocks * destination_->block_size()};
+  const Status read = co_await block::perform(*channel_, {.type = IoType::kRead,
+                                                          .lba = data_start_ + lba,
+                                                          .num_blocks = num_blocks,
+                                                          .data = {&piece, 1},
+                                                          .read_flags = kFailUnwritten});
+  if (read.is(MediaStatus::kDeallocatedOrUnwrittenBlock)) co_return true;
+  const IoType type = destination_->supports(IoType::kUnmap) ? IoType::kUnmap : IoType::kWriteZeroes;
+  const Status released = co_await block::perform(
+      *channel_, {.type = type, .lba = data_start_ + lba, .num_blocks = num_blocks, .may_deallocate = true});
+  if (!released.is_success()) log::error("rebuild of {}: {}", child_uri_, released.to_string());
+  co_return released.is_success();
+}
+
+}  // namespace cairn::nexus
