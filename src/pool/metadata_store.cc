@@ -12,6 +12,7 @@
 #include "block/io_wait.h"
 #include "block/page_memory.h"
 #include "pool/format/mask.h"
+#include "pool/format/page_journal.h"
 #include "pool/io_batch.h"
 
 namespace cairn::pool {
@@ -25,52 +26,19 @@ namespace {
 
 constexpr uint64_t kMaxIoBytes = uint64_t{1} << 20;
 constexpr uint64_t kZeroingStep = uint64_t{64} << 20;
-constexpr uint32_t kWatermarkStep = 1024;          // pages: how often it moves when the pool fills
-constexpr uint32_t kSuperBlockEntry = 0xffffffff;  // in the journal: the super block instead of a metadata page
-
-struct JournalHeader {
-  static constexpr std::array<char, 8> kMagic = {'C', 'A', 'I', 'R', 'N', 'J', 'N', 'L'};
-  static constexpr uint32_t kMaxEntries = 126;
-  struct Entry {
-    uint32_t md_page;
-    uint32_t crc;  // of the copy, all of its bytes
-  };
-  std::array<char, 8> magic;
-  uint32_t count;
-  uint32_t reserved;
-  std::array<Entry, kMaxEntries> entries;
-};
-static_assert(sizeof(JournalHeader) == 16 + 126 * 8);
-
-// In one block of any disk, so it cannot be torn.
-struct Watermark {
-  static constexpr std::array<char, 8> kMagic = {'C', 'A', 'I', 'R', 'N', 'W', 'M', 'K'};
-  std::array<char, 8> magic;
-  uint32_t pages_end;
-  uint32_t crc;  // of the bytes before
-};
-static_assert(sizeof(Watermark) == 16);
-
-// In the same place while a pool is being made or destroyed: what is on the disk is of no use to anybody.
-constexpr std::array<char, 8> kTransientMagic = {'C', 'A', 'I', 'R', 'N', 'T', 'M', 'P'};
+constexpr uint32_t kWatermarkStep = 1024;         // pages: how often it moves when the pool fills
 constexpr uint64_t kTransientOffset = kPageSize;  // the mask of used metadata pages always begins on page 1
 
 std::unique_ptr<Page> make_transient_mark() {
   auto page = std::make_unique<Page>();
-  std::memcpy(page->bytes.data(), kTransientMagic.data(), kTransientMagic.size());
+  format::encode_transient_mark(page->span());
   return page;
-}
-
-uint32_t watermark_crc(const Watermark& mark) {
-  return crc32c(std::as_bytes(std::span(&mark, 1)).first(offsetof(Watermark, crc)));
 }
 
 std::unique_ptr<Page> make_watermark(const format::Layout& layout, uint32_t pages_end) {
   const auto end = std::min<uint64_t>(layout.md_len, format::divide_up(pages_end, kWatermarkStep) * kWatermarkStep);
-  Watermark mark{Watermark::kMagic, static_cast<uint32_t>(end), 0};
-  mark.crc = watermark_crc(mark);
   auto page = std::make_unique<Page>();
-  std::memcpy(page->bytes.data(), &mark, sizeof(mark));
+  format::encode_watermark(static_cast<uint32_t>(end), page->span());
   return page;
 }
 
@@ -94,24 +62,6 @@ MetadataStore::MetadataStore(block::Channel& disk, const format::SuperBlock& sup
 
 // ---- Finding and making ----
 
-namespace {
-
-// A crash while the clean flag changes may leave a super block whose CRC belongs to the other value of the flag.
-bool mend_clean_flag(Page& page) {
-  constexpr size_t kCleanOffset = 16;
-  uint32_t clean = 0;
-  std::memcpy(&clean, page.bytes.data() + kCleanOffset, sizeof(clean));
-  if (clean > 1) return false;
-  Page other = page;
-  clean = 1 - clean;
-  std::memcpy(other.bytes.data() + kCleanOffset, &clean, sizeof(clean));
-  if (!format::crc_matches(other.view())) return false;
-  page = other;
-  return true;
-}
-
-}  // namespace
-
 Task<MetadataStore::Finding> MetadataStore::find_super_block(block::Channel& disk) {
   Finding finding;
   const uint64_t device_bytes = disk.device().size_bytes();
@@ -132,27 +82,24 @@ Task<MetadataStore::Finding> MetadataStore::find_super_block(block::Channel& dis
     auto second = std::make_unique<Page>();
     read.add(IoType::kRead, kTransientOffset, kPageSize, second->bytes.data());
     const auto status = co_await read.run();
-    finding.transient =
-        status.is_success() && std::memcmp(second->bytes.data(), kTransientMagic.data(), kTransientMagic.size()) == 0;
+    finding.transient = status.is_success() && format::is_transient_mark(second->view());
   }
   auto super = format::decode_super_block(page->view(), device_bytes);
   bool mended = false;
   if (!super && super.error().kind == format::SuperBlockFault::Kind::kChecksum) {
-    if (mend_clean_flag(*page)) {
+    if (format::mend_clean_flag(page->span())) {
       mended = true;
     } else if (const auto fields = format::read_super_block_fields(page->view());
                format::validate_super_block(fields, device_bytes)) {
       // A crash while the pool grew: the journal has the new super block.
-      const JournalPlace place = journal_place(format::layout_of(fields));
+      const auto place = format::page_journal_place(format::layout_of(fields));
       if (place.capacity > 0 && (place.first_page + 2) * kPageSize <= device_bytes) {
         auto journal = std::make_unique<std::array<Page, 2>>();
         read.add(IoType::kRead, place.first_page * kPageSize, 2 * kPageSize, (*journal)[0].bytes.data());
         const auto status = co_await read.run();
-        JournalHeader header;
-        std::memcpy(&header, (*journal)[0].bytes.data(), sizeof(header));
-        if (status.is_success() && format::crc_matches((*journal)[0].view()) && header.magic == JournalHeader::kMagic &&
-            header.count == 1 && header.entries[0].md_page == kSuperBlockEntry &&
-            header.entries[0].crc == crc32c((*journal)[1].view())) {
+        const auto entries = status.is_success() ? format::decode_page_journal((*journal)[0].view(), 1) : std::nullopt;
+        if (entries && entries->size() == 1 && entries->front().md_page == format::kJournaledSuperBlock &&
+            entries->front().crc == crc32c((*journal)[1].view())) {
           *page = (*journal)[1];
           mended = true;
         }
@@ -182,7 +129,7 @@ Task<Result<>> MetadataStore::write_empty_pool(block::Channel& disk, const forma
   if (auto done = check("flushing the disk", co_await block::perform(disk, flush)); !done) co_return done;
 
   // The rest of the masks, the metadata pages and the journal's header.
-  const JournalPlace place = journal_place(layout);
+  const auto place = format::page_journal_place(layout);
   const uint64_t end = (uint64_t{layout.md_start} + layout.md_len + (place.capacity > 0 ? 1 : 0)) * kPageSize;
   for (uint64_t at = kTransientOffset + kPageSize; at < end; at += std::min(kZeroingStep, end - at)) {
     batch.add(IoType::kWriteZeroes, at, std::min(kZeroingStep, end - at));
@@ -212,20 +159,13 @@ Task<Result<>> MetadataStore::write_empty_pool(block::Channel& disk, const forma
 
 // ---- Loading ----
 
-MetadataStore::JournalPlace MetadataStore::journal_place(const format::Layout& layout) {
-  const uint64_t used = uint64_t{layout.md_start} + layout.md_len;
-  const uint64_t end = uint64_t{layout.md_clusters} * (layout.cluster_size / kPageSize);
-  if (end < used + 2) return {};
-  return {used, static_cast<uint32_t>(std::min<uint64_t>(end - used - 1, JournalHeader::kMaxEntries))};
-}
-
 bool MetadataStore::uses_journal() const {
   return disk_.device().has_volatile_cache() && disk_.device().physical_block_size() < kPageSize &&
-         journal_place(layout_).capacity > 0;
+         format::page_journal_place(layout_).capacity > 0;
 }
 
 Task<Result<>> MetadataStore::mend_torn_pages() {
-  const JournalPlace place = journal_place(layout_);
+  const auto place = format::page_journal_place(layout_);
   if (place.capacity == 0) co_return Result<>{};
   const size_t size = (size_t{place.capacity} + 1) * kPageSize;
   const auto memory = block::allocate_pages(size);
@@ -235,22 +175,18 @@ Task<Result<>> MetadataStore::mend_torn_pages() {
     batch.add(IoType::kRead, place.first_page * kPageSize + at, std::min<size_t>(kMaxIoBytes, size - at), &journal[at]);
   }
   if (auto done = check("reading the page journal", co_await batch.run()); !done) co_return done;
-  JournalHeader header;
-  std::memcpy(&header, journal.data(), sizeof(header));
-  if (!format::crc_matches(format::page_at(journal, 0)) || header.magic != JournalHeader::kMagic ||
-      header.count > place.capacity) {
-    co_return Result<>{};
-  }
+  const auto entries =
+      format::decode_page_journal(format::page_at(std::span<const std::byte>(journal), 0), place.capacity);
+  if (!entries) co_return Result<>{};
   auto present = std::make_unique<Page>();
-  for (uint32_t i = 0; i < header.count; ++i) {
-    const auto [md_page, crc] = header.entries[i];
+  for (size_t i = 0; i < entries->size(); ++i) {
+    const auto [md_page, crc] = (*entries)[i];
     const format::PageView copy = format::page_at(std::span<const std::byte>(journal), i + 1);
     if (md_page >= layout_.md_len || crc32c(copy) != crc) continue;
     if (auto read = co_await read_md_pages(md_page, present->bytes); !read) co_return read;
-    // A page of zeroes was erased on purpose.
-    if (format::crc_matches(present->view()) || format::is_blank(present->view())) continue;
+    if (!format::is_torn(present->view())) continue;
     log::warn("metadata page {} was torn by a crash and is mended", md_page);
-    batch.add(IoType::kWrite, layout_.md_page_offset(md_page), kPageSize, &journal[(size_t{i} + 1) * kPageSize]);
+    batch.add(IoType::kWrite, layout_.md_page_offset(md_page), kPageSize, &journal[(i + 1) * kPageSize]);
     if (auto done = check("mending a torn page", co_await batch.run()); !done) co_return done;
   }
   co_return co_await flush();
@@ -261,13 +197,9 @@ Task<Result<uint32_t>> MetadataStore::read_watermark() {
   IoBatch batch(disk_);
   batch.add(IoType::kRead, uint64_t{layout_.used_page_mask.start} * kPageSize, kPageSize, page->bytes.data());
   if (auto done = check("reading the watermark", co_await batch.run()); !done) co_return fail(std::move(done.error()));
-  Watermark mark;
-  std::memcpy(&mark, page->bytes.data(), sizeof(mark));
-  if (mark.magic != Watermark::kMagic || mark.crc != watermark_crc(mark) || mark.pages_end > layout_.md_len) {
-    co_return layout_.md_len;
-  }
-  watermark_ = mark.pages_end;
-  co_return mark.pages_end;
+  const auto mark = format::decode_watermark(page->view(), layout_.md_len);
+  if (mark) watermark_ = *mark;
+  co_return mark.value_or(layout_.md_len);
 }
 
 Task<Result<std::vector<uint64_t>>> MetadataStore::read_mask(format::MaskType type, format::PageRange region,
@@ -331,9 +263,7 @@ Task<Result<>> MetadataStore::mark_dirty() {
   batch.add(IoType::kWrite, uint64_t{layout_.used_page_mask.start} * kPageSize, kPageSize, page->bytes.data());
   if (auto done = check("writing the watermark", co_await batch.run()); !done) co_return done;
   if (auto done = co_await flush(); !done) co_return done;
-  Watermark mark;
-  std::memcpy(&mark, page->bytes.data(), sizeof(mark));
-  watermark_ = mark.pages_end;
+  watermark_ = format::decode_watermark(page->view(), layout_.md_len).value_or(0);
   co_return Result<>{};
 }
 
@@ -355,19 +285,17 @@ Task<Result<>> MetadataStore::zero_pages(std::span<const uint32_t> md_pages) {
 }
 
 Task<Result<>> MetadataStore::write_journal(std::span<const MetadataWrite::Item> items) {
-  const JournalPlace place = journal_place(layout_);
+  const auto place = format::page_journal_place(layout_);
   CAIRN_CHECK(items.size() <= place.capacity);
   const size_t size = (items.size() + 1) * kPageSize;
   const auto memory = block::allocate_pages(size);
   const std::span<std::byte> pages(memory.get(), size);
-  std::memset(pages.data(), 0, kPageSize);
-  JournalHeader header{JournalHeader::kMagic, static_cast<uint32_t>(items.size()), 0, {}};
+  std::vector<format::PageJournalEntry> entries;
   for (size_t i = 0; i < items.size(); ++i) {
-    header.entries[i] = {items[i].md_page, crc32c(items[i].page->view())};
+    entries.push_back({.md_page = items[i].md_page, .crc = crc32c(items[i].page->view())});
     std::memcpy(&pages[(i + 1) * kPageSize], items[i].page->bytes.data(), kPageSize);
   }
-  std::memcpy(pages.data(), &header, sizeof(header));
-  format::seal(format::page_at(pages, 0));
+  format::encode_page_journal(entries, format::page_at(pages, 0));
   IoBatch batch(disk_);
   batch.add(IoType::kWrite, place.first_page * kPageSize, size, pages.data());
   if (auto done = check("writing the page journal", co_await batch.run()); !done) co_return done;
@@ -387,7 +315,8 @@ Task<Result<>> MetadataStore::commit(MetadataWrite& write) {
     if (auto done = co_await flush(); !done) co_return done;
   }
   const bool journaled = uses_journal();
-  const size_t group_size = journaled ? journal_place(layout_).capacity : std::max<size_t>(write.in_place.size(), 1);
+  const size_t group_size =
+      journaled ? format::page_journal_place(layout_).capacity : std::max<size_t>(write.in_place.size(), 1);
   for (size_t at = 0; at < write.in_place.size(); at += group_size) {
     const auto group = std::span(write.in_place).subspan(at, std::min(group_size, write.in_place.size() - at));
     if (journaled) {
@@ -411,7 +340,7 @@ Task<Result<>> MetadataStore::grow(const format::Layout& layout) {
   super.used_cluster_mask = layout.used_cluster_mask;
   if (uses_journal()) {
     std::vector<MetadataWrite::Item> item(1);
-    item[0].md_page = kSuperBlockEntry;
+    item[0].md_page = format::kJournaledSuperBlock;
     item[0].page = std::make_unique<Page>(*super_page_);
     format::encode_super_block(super, item[0].page->span());
     if (auto done = co_await write_journal(item); !done) co_return done;

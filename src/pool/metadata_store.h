@@ -101,11 +101,6 @@ class MetadataStore {
   runtime::Task<Result<>> flush();  // when the disk has a volatile cache
 
  private:
-  struct JournalPlace {
-    uint64_t first_page = 0;  // of the device
-    uint32_t capacity = 0;    // copies; 0: no journal
-  };
-  static JournalPlace journal_place(const format::Layout& layout);
   bool uses_journal() const;
   runtime::Task<Result<>> mark_dirty();
   runtime::Task<Result<>> write_super();

@@ -22,6 +22,10 @@ std::string_view problem_name(Problem problem) {
       return "super_block";
     case Problem::kUnclean:
       return "unclean";
+    case Problem::kTornPage:
+      return "torn_page";
+    case Problem::kTransient:
+      return "transient";
     case Problem::kReadError:
       return "read_error";
     case Problem::kSuperBlob:

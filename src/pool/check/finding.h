@@ -21,6 +21,8 @@ enum class Problem : uint8_t {
   kNoPool,               // no super block
   kSuperBlock,           // a super block that cannot be used
   kUnclean,              // not exported; masks are void
+  kTornPage,             // a copy in the page journal mends it
+  kTransient,            // a pool was being made or destroyed: nothing here is of use
   kReadError,            // a page of the device cannot be read
   kSuperBlob,            // none, not there, or without the pool's identity
   kMask,                 // type or length of a mask

@@ -8,7 +8,9 @@
 #include "pool/check/lineage.h"
 #include "pool/check/mask_check.h"
 #include "pool/check/ownership.h"
+#include "pool/check/torn_pages.h"
 #include "pool/format/mask.h"
+#include "pool/format/page_journal.h"
 
 namespace cairn::pool::check {
 namespace {
@@ -38,6 +40,11 @@ void read_super_block(DeviceReader& device, PoolReport& report) {
     return;
   }
   const bool none = super.error().kind == SuperBlockFault::Kind::kNoSignature;
+  if (super.error().kind == SuperBlockFault::Kind::kChecksum && mend_super_block(device, page.span())) {
+    report.super = *format::decode_super_block(page.view(), device.size_bytes());
+    return add(report, Problem::kTornPage, Severity::kNote,
+               "the super block was torn by a crash; the next import mends it");
+  }
   add(report, none ? Problem::kNoPool : Problem::kSuperBlock, Severity::kError, super.error().message);
   if (super.error().kind != SuperBlockFault::Kind::kChecksum) return;
   const SuperBlock seeming = format::read_super_block_fields(page.view());
@@ -99,13 +106,22 @@ void check_unused_pages(const MetadataArea& area, const Usage& usage, PoolReport
   }
 }
 
+// Nothing on the disk is of use to anybody, whatever is still there.
+bool is_transient(DeviceReader& device) {
+  format::Page page;
+  return device.size_bytes() >= 2 * format::kPageSize && device.read(format::kPageSize, page.span()) &&
+         format::is_transient_mark(page.view());
+}
+
 void survey(DeviceReader& device, PoolSurvey& survey) {
   PoolReport& report = survey.report;
   report.layout = format::layout_of(*report.super);
-  survey.area.emplace(device, *report.layout);
+  OverlayDevice mended(device);
   if (!report.super->clean) {
     add(report, Problem::kUnclean, Severity::kNote, "the pool was not exported; the next import recovers it");
+    mend_metadata_pages(mended, *report.layout, report.findings);
   }
+  survey.area.emplace(mended, *report.layout);
   MasksOnDisk masks;
   if (report.super->masks_valid()) masks = read_masks(device, report);
   survey_blobs(*survey.area, masks, report);
@@ -138,6 +154,11 @@ std::string PoolReport::text(Severity at_least) const {
 
 PoolSurvey survey_pool(DeviceReader& device) {
   PoolSurvey result;
+  if (is_transient(device)) {
+    add(result.report, Problem::kTransient, Severity::kNote,
+        "a pool was being made or destroyed; what is left of it is of no use");
+    return result;
+  }
   read_super_block(device, result.report);
   if (result.report.super) survey(device, result);
   return result;

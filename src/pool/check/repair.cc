@@ -79,6 +79,10 @@ class Planner {
     }
     format::SuperBlock super = *report().super;
     const bool damaged = has_problem(report(), Problem::kSuperBlock);
+    if (has_problem(report(), Problem::kTornPage)) {
+      return fail(Code::kFailedPrecondition,
+                  "a crash has torn pages that the next import mends: import and export the pool first");
+    }
     if (has_problem(report(), Problem::kSuperBlob)) {
       std::vector<BlobId> candidates;
       for (const BlobReport& blob : report().blobs) {
@@ -152,6 +156,8 @@ class Planner {
       if (auto done = device_.read(uint64_t{mask.range.start} * kPageSize, page.span()); !done)
         return fail(done.error());
       if (format::is_blank(page.view())) continue;
+      // The engine uses the first page of this one while a pool is not clean.
+      if (mask.type == format::MaskType::kUsedPages && page.bytes[0] != std::byte{0}) continue;
       ++found;
       const auto length = format::decode_mask_length(page.view(), mask.type, mask.bits, mask.range.length);
       if (!length) return fail(Code::kFailedPrecondition, length.error().message());

@@ -133,6 +133,10 @@ size_t write_chain(const BlobMetadata& blob, std::span<const uint32_t> further_p
 
 }  // namespace
 
+uint64_t max_blob_clusters(const Layout& layout) {
+  return std::min(std::max(uint64_t{layout.total_clusters} * 16, uint64_t{65536}), kMaxClusters);
+}
+
 size_t chain_length(const BlobMetadata& blob) {
   return write_chain(blob, {}, {});
 }
@@ -226,9 +230,9 @@ Result<> ChainDecoder::add_runs(std::span<const std::byte> body) {
     }
     if (first == kNoCluster) has_absent_ = true;
     blob_.num_clusters += length;
-    if (blob_.num_clusters > kMaxClusters) {
+    if (const uint64_t limit = max_blob_clusters(layout_); blob_.num_clusters > limit) {
       return fail(Code::kDataLoss,
-                  fmt::format("EXTENT_RLE: {} clusters, at most {} accepted", blob_.num_clusters, kMaxClusters));
+                  fmt::format("EXTENT_RLE: {} clusters, at most {} accepted", blob_.num_clusters, limit));
     }
     blob_.runs.push_back({.first = first, .length = length});
   }
@@ -238,10 +242,11 @@ Result<> ChainDecoder::add_runs(std::span<const std::byte> body) {
 Result<> ChainDecoder::add_table(std::span<const std::byte> body) {
   const auto table = decode_extent_table(body);
   if (!table) return fail(table.error());
-  if (table->num_clusters > kMaxClusters || (has_table_ && table->num_clusters != blob_.num_clusters)) {
+  const uint64_t limit = max_blob_clusters(layout_);
+  if (table->num_clusters > limit || (has_table_ && table->num_clusters != blob_.num_clusters)) {
     return fail(Code::kDataLoss, fmt::format("EXTENT_TABLE: num_clusters is {}, accepted is {}", table->num_clusters,
                                              has_table_ ? fmt::format("{} as before", blob_.num_clusters)
-                                                        : fmt::format("0 to {}", kMaxClusters)));
+                                                        : fmt::format("0 to {}", limit)));
   }
   has_table_ = true;
   blob_.num_clusters = table->num_clusters;

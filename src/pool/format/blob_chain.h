@@ -12,6 +12,11 @@
 
 namespace cairn::pool::format {
 
+// The largest blob that is read: sixteen times the pool's clusters, and at least 65536. Volumes of the API are never
+// larger than their pool; the rest is for thin ones of other tools. Bounds the memory that a damaged number can ask
+// for.
+uint64_t max_blob_clusters(const Layout& layout);
+
 // Pages of the chain, root included; at least 1.
 size_t chain_length(const BlobMetadata& blob);
 
