@@ -12,7 +12,6 @@
 
 #include "base/crc32c.h"
 #include "base/log.h"
-#include "pool/check/pool_check.h"
 #include "pool/test_site.h"
 
 namespace cairn::pool {
@@ -311,19 +310,6 @@ View look(TestSite& site, const std::string& with_data) {
   }
   return view;
 }
-
-class SimDisk final : public check::DeviceReader {
- public:
-  explicit SimDisk(TestSite& site) : site_(site) {}
-  uint64_t size_bytes() const override { return site_.disk_bytes(); }
-  Result<> read(uint64_t offset, std::span<std::byte> out) override {
-    site_.node().files().read_content(TestSite::kDisk, offset, out);
-    return {};
-  }
-
- private:
-  TestSite& site_;
-};
 
 void flush_disk(TestSite& site) {
   EXPECT_TRUE(site.io(TestSite::kDisk, {.type = IoType::kFlush}).is_success());

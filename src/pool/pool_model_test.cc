@@ -12,7 +12,6 @@
 #include <map>
 
 #include "base/log.h"
-#include "pool/check/pool_check.h"
 #include "pool/test_site.h"
 
 namespace cairn::pool {
@@ -512,19 +511,6 @@ class PoolModel {
     for (const auto& [name, volume] : volumes_) names.push_back(name);
     for (const std::string& name : names) take_what_is_there(name, 0, volumes_.at(name).blocks.size());
   }
-
-  class SimDisk final : public check::DeviceReader {
-   public:
-    explicit SimDisk(TestSite& site) : site_(site) {}
-    uint64_t size_bytes() const override { return site_.disk_bytes(); }
-    Result<> read(uint64_t offset, std::span<std::byte> out) override {
-      site_.node().files().read_content(TestSite::kDisk, offset, out);
-      return {};
-    }
-
-   private:
-    TestSite& site_;
-  };
 
   void export_and_check() {
     if (testing::Test::HasFailure()) return;

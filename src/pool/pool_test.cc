@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "pool/test_site.h"
 
 namespace cairn::pool {
@@ -203,6 +205,73 @@ TEST(PoolTest, Resize) {
     ASSERT_TRUE(site.run(pool->destroy_replica(site.replica("r1"))));
     EXPECT_EQ(pool->info().md_used_pages, 1u);
   }
+}
+
+// Volumes of more than 512 clusters have several extent pages.
+TEST(PoolTest, ManyExtentPages) {
+  TestSite site({.disk_bytes = 1400 * kMiB});
+  auto pool = site.create("tpool", kMiB);
+  ASSERT_TRUE(site.create_replica(*pool, 1, 1200 * kMiB, true));
+  std::map<uint64_t, uint64_t> expected;  // cluster to seed; others read as zeroes
+  auto write = [&](const std::string& name, uint64_t cluster, uint64_t seed) {
+    EXPECT_TRUE(site.write(name, cluster * kMiB, pattern(4096, seed)).is_success());
+  };
+  auto verify = [&](const std::string& name, const std::map<uint64_t, uint64_t>& clusters) {
+    for (const uint64_t cluster : {0, 1, 300, 510, 511, 512, 513, 900, 1022, 1023, 1024, 1025, 1199}) {
+      if (cluster * kMiB >= site.replica(name)->size_bytes()) continue;
+      const auto found = clusters.find(cluster);
+      EXPECT_EQ(site.read(name, cluster * kMiB, 4096),
+                found == clusters.end() ? zeroes(4096) : pattern(4096, found->second))
+          << name << " " << cluster;
+    }
+  };
+  auto over_again = [&] {
+    pool.reset();
+    ASSERT_TRUE(site.run(site.pools().export_pool("tpool")));
+    SimDisk disk(site);
+    const auto report = check::check_pool(disk);
+    EXPECT_FALSE(report.has(check::Severity::kWarning)) << report.text();
+    pool = site.import();
+  };
+  for (const uint64_t cluster : {0, 511, 512, 1023, 1199}) write("r1", cluster, expected[cluster] = cluster + 1);
+  verify("r1", expected);
+  EXPECT_EQ(pool->info().md_used_pages, 1u + 1 + 3);
+  const auto at_snapshot = expected;
+  auto snapshot = site.run(pool->create_snapshot(site.replica("r1"), {.name = "s1",
+                                                                      .uuid = TestSite::uuid_of(11).to_string(),
+                                                                      .entity_id = "e",
+                                                                      .txn_id = "t",
+                                                                      .create_time = "2024-10-09 11:22:33 UTC"}));
+  ASSERT_TRUE(snapshot);
+  snapshot->reset();
+  for (const uint64_t cluster : {511, 900, 1199}) write("r1", cluster, expected[cluster] = cluster + 5000);
+  verify("r1", expected);
+  verify("s1", at_snapshot);
+  over_again();
+  verify("r1", expected);
+  verify("s1", at_snapshot);
+
+  // The first extent pages of both are merged, so are the third ones; the second is merged as well.
+  ASSERT_TRUE(site.run(pool->destroy_snapshot(site.replica("s1"))));
+  verify("r1", expected);
+  over_again();
+  verify("r1", expected);
+  EXPECT_EQ(site.replica("r1")->usage().num_allocated_clusters, 8u + 5);
+
+  for (const uint64_t size : {1023, 1025, 512, 511, 1200}) {
+    ASSERT_TRUE(site.run(pool->resize_replica(site.replica("r1"), size * kMiB)));
+    std::erase_if(expected, [&](const auto& entry) { return entry.first >= size; });
+    verify("r1", expected);
+    over_again();
+    verify("r1", expected);
+  }
+  write("r1", 1024, expected[1024] = 77);
+  EXPECT_TRUE(site.io("r1", site.at(IoType::kUnmap, 0, 1200 * kMiB)).is_success());
+  verify("r1", {});
+  EXPECT_EQ(pool->info().used, 0u);
+  EXPECT_EQ(pool->info().md_used_pages, 2u);
+  over_again();
+  verify("r1", {});
 }
 
 TEST(PoolTest, DestroyedPoolLeavesABlankDisk) {

@@ -15,6 +15,7 @@
 #include "block/malloc_device.h"
 #include "block/page_memory.h"
 #include "block/registry.h"
+#include "pool/check/pool_check.h"
 #include "pool/pool_registry.h"
 #include "runtime/sim/world.h"
 
@@ -183,6 +184,20 @@ class TestSite {
   std::unique_ptr<sim::World> world_;
   sim::Node* node_ = nullptr;
   sim::Disk* disk_ = nullptr;
+};
+
+// What is on the site's disk, for the offline checker.
+class SimDisk final : public check::DeviceReader {
+ public:
+  explicit SimDisk(TestSite& site) : site_(site) {}
+  uint64_t size_bytes() const override { return site_.disk_bytes(); }
+  Result<> read(uint64_t offset, std::span<std::byte> out) override {
+    site_.node().files().read_content(TestSite::kDisk, offset, out);
+    return {};
+  }
+
+ private:
+  TestSite& site_;
 };
 
 // Random bytes, none of them zero.
