@@ -49,6 +49,14 @@ void KernelStream::close() {
   enter_closing(Error(Code::kCancelled, "closed"));
 }
 
+void KernelStream::reset() {
+  CAIRN_CHECK(state_ != State::kNew);
+  // Without lingering, closing a socket drops what was not acknowledged.
+  const linger at_once{.l_onoff = 1, .l_linger = 0};
+  if (state_ != State::kClosed) ::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+  enter_closing(Error(Code::kCancelled, "reset"));
+}
+
 void KernelStream::close_after_send(std::chrono::nanoseconds linger) {
   CAIRN_CHECK(state_ != State::kNew);
   if (state_ != State::kOpen) return;

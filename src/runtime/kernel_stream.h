@@ -36,6 +36,7 @@ class KernelStream : public Stream, public ListLink<> {
   void resume() final;
   void send(SendOp& op) final;
   void close() final;
+  void reset() final;
   void close_after_send(std::chrono::nanoseconds linger) final;
   const SocketAddress& local_address() const final { return local_address_; }
   const SocketAddress& peer_address() const final { return peer_address_; }

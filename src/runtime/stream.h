@@ -62,6 +62,8 @@ class Stream {
   virtual void send(SendOp& op) = 0;
   // Ends the stream: waiting output is dropped (completes with -ECANCELED), then on_closed comes. May be called again without effect.
   virtual void close() = 0;
+  // Like close(), and the peer is told by a reset: what it has not received yet is not sent any more, as far as the transport can prevent it.
+  virtual void reset() = 0;
   // Ends the stream after the output queued so far was sent, or after `linger` at the latest.
   virtual void close_after_send(std::chrono::nanoseconds linger) = 0;
 

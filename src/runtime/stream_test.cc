@@ -426,6 +426,24 @@ TEST_P(StreamTest, CloseDropsWhatWaits) {
   run_until([&] { return server.closed(); });
 }
 
+TEST_P(StreamTest, ResetTakesBackWhatThePeerHasNotReceived) {
+  RawPair pair = connect_raw(backend(), reactor());
+  Peer server(std::move(pair.stream));
+  constexpr size_t kSize = 20 << 20;  // more than the sockets hold
+  server.send(pattern_bytes(0, kSize));
+  for (int i = 0; i < 10; ++i) reactor().run_round();
+  server.stream().reset();
+  EXPECT_FALSE(server.closed());  // never inside the call
+  run_until([&] { return server.closed(); });
+  EXPECT_EQ(server.close_reason->code(), Code::kCancelled);
+  std::vector<std::byte> some(1 << 20);
+  ssize_t result = 0;
+  while ((result = ::recv(pair.raw.get(), some.data(), some.size(), 0)) > 0) {
+  }
+  EXPECT_EQ(result, -1);  // an orderly end would give 0
+  EXPECT_EQ(errno, ECONNRESET);
+}
+
 // A send that the kernel is just retrying when the stream ends must not go on for as long as the peer reads.
 TEST_P(StreamTest, AnEndedStreamSendsNoMore) {
   RawPair pair = connect_raw(backend(), reactor());

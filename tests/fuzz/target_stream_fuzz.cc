@@ -30,6 +30,7 @@ class FuzzStream final : public runtime::Stream {
   void resume() override { paused_ = false; }
   void send(runtime::SendOp& op) override { output_.push_back(op); }
   void close() override { closing_ = true; }
+  void reset() override { closing_ = true; }
   void close_after_send(std::chrono::nanoseconds) override { closing_after_send_ = true; }
   const runtime::SocketAddress& local_address() const override { return address_; }
   const runtime::SocketAddress& peer_address() const override { return address_; }

@@ -59,6 +59,11 @@ void SimStream::close() {
   wake();
 }
 
+void SimStream::reset() {
+  reset_wanted_ = true;
+  close();
+}
+
 void SimStream::close_after_send(std::chrono::nanoseconds linger) {
   if (connection_ == nullptr || close_after_send_) return;
   close_after_send_ = true;
@@ -156,7 +161,12 @@ void SimStream::deliver_input() {
 
 void SimStream::end(Error reason, int send_error) {
   const auto connection = std::exchange(connection_, nullptr);
-  connection->close(side_);
+  if (reset_wanted_) {
+    connection->attach(side_, nullptr);
+    connection->reset(side_);
+  } else {
+    connection->close(side_);
+  }
   linger_.cancel();
   complete_sent();
   while (SendOp* op = waiting_.pop_front()) op->complete(*op, send_error);

@@ -28,6 +28,7 @@ class SimStream final : public Stream, public Wakeup, public ListLink<StreamList
   void resume() override;
   void send(SendOp& op) override;
   void close() override;
+  void reset() override;
   void close_after_send(std::chrono::nanoseconds linger) override;
   const SocketAddress& local_address() const override { return local_; }
   const SocketAddress& peer_address() const override { return peer_; }
@@ -53,6 +54,7 @@ class SimStream final : public Stream, public Wakeup, public ListLink<StreamList
   uint8_t placing_;  // 0: windows are used, 1: never, else now and then
   bool paused_ = false;
   bool close_wanted_ = false;
+  bool reset_wanted_ = false;
   bool close_after_send_ = false;
   ScheduledEvent linger_;
   IntrusiveList<SendOp> waiting_;  // not yet wholly in the send buffer
