@@ -82,6 +82,9 @@ class Device : public std::enable_shared_from_this<Device> {
   // Natively or by emulation. May change with time (a nexus gets another child, a file system turns out to lack a
   // call).
   bool supports(IoType type) const;
+  // Whether it is a way to blocks of another process: its UUID is theirs, and a device here may have the same one. The
+  // registry does not find it by UUID.
+  virtual bool is_remote() const { return false; }
   // Whether writes may sit in a volatile cache until a flush.
   virtual bool has_volatile_cache() const = 0;
   // The memory that holds these blocks, for readers that can do without a copy (a socket); empty when the device has

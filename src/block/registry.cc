@@ -125,12 +125,13 @@ Result<std::shared_ptr<Device>> Registry::create_alias(const Parsed& parsed) {
 }
 
 Result<> Registry::insert(std::shared_ptr<Device> device) {
-  if (!device->uuid().is_nil() && uuids_.contains(device->uuid())) {
+  const bool found_by_uuid = !device->uuid().is_nil() && !device->is_remote();
+  if (found_by_uuid && uuids_.contains(device->uuid())) {
     return fail(device_error::create_failed(
         device->name(), EEXIST,
         fmt::format("UUID {} is used by bdev '{}'", device->uuid().to_string(), uuids_.at(device->uuid())->name())));
   }
-  if (!device->uuid().is_nil()) uuids_.emplace(device->uuid(), device.get());
+  if (found_by_uuid) uuids_.emplace(device->uuid(), device.get());
   Entry& entry = devices_[device->name()];
   CAIRN_CHECK(entry.device == nullptr);
   entry.device = std::move(device);
@@ -227,7 +228,7 @@ void Registry::forget(const std::string& name) {
   const auto entry = devices_.find(name);
   const Device& device = *entry->second.device;
   std::erase_if(aliases_, [&](const auto& alias) { return alias.second == &device; });
-  if (!device.uuid().is_nil()) uuids_.erase(device.uuid());
+  if (!device.is_remote()) uuids_.erase(device.uuid());
   devices_.erase(entry);
 }
 
