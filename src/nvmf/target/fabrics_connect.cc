@@ -109,10 +109,30 @@ runtime::Task<ConnectOutcome> Target::connect(ConnectParameters parameters,
   const bool admin = parameters.qid == nvme::kAdminQueueId;
   const uint16_t max_depth = admin ? options_.max_admin_queue_depth : options_.max_queue_depth;
   if (parameters.sqsize == 0 || parameters.sqsize >= max_depth) co_return invalid_command(Connect::kSqsizeOffset);
-  if (admin) co_return connect_admin(parameters, subsystem, std::move(queue_pair));
+  if (admin) {
+    if (subsystem != nullptr && !co_await wait_for_predecessors(*subsystem, parameters.host_id)) {
+      co_return refuse(Status::fabrics(FabricsStatus::kControllerBusy));
+    }
+    co_return connect_admin(parameters, subsystem, std::move(queue_pair));
+  }
   // Discovery controllers have no I/O queues.
   if (subsystem == nullptr) co_return invalid_command(Connect::kQidOffset);
   co_return co_await connect_io(parameters, *subsystem, std::move(queue_pair));
+}
+
+// A host that has lost its controller and comes back sends again what was not answered. The commands of controllers of
+// it that are ending must not outlive what it then writes. False: cancelled, or the subsystem is being stopped.
+runtime::Task<bool> Target::wait_for_predecessors(Subsystem& subsystem, HostId host_id) {
+  const Subsystem::Use use(subsystem);
+  for (;;) {
+    const auto& all = subsystem.controllers();
+    const auto ending = std::ranges::find_if(all, [&](const auto& entry) {
+      return entry.second->terminating() && entry.second->host_id() == host_id;
+    });
+    if (ending == all.end()) co_return !subsystem.stopping() && !stopping_;
+    const std::shared_ptr<Controller> controller = ending->second;
+    if (!co_await controller->gone().wait()) co_return false;
+  }
 }
 
 ConnectOutcome Target::connect_admin(const ConnectParameters& parameters, Subsystem* subsystem,

@@ -93,6 +93,7 @@ class Target {
 
  private:
   // fabrics_connect.cc
+  runtime::Task<bool> wait_for_predecessors(Subsystem& subsystem, HostId host_id);
   ConnectOutcome connect_admin(const ConnectParameters& parameters, Subsystem* subsystem,
                                std::shared_ptr<QueuePairHandle> queue_pair);
   runtime::Task<ConnectOutcome> connect_io(const ConnectParameters& parameters, Subsystem& subsystem,
