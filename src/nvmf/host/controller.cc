@@ -445,9 +445,9 @@ bool Controller::on_timeout(QueuePair&, uint16_t) {
   return false;
 }
 
-void Controller::on_closed(QueuePair& queue, const Error& reason) {
+void Controller::on_closed(QueuePair&, const Error& reason) {
   lost_ = reason;
-  last_answer_ = queue.last_answer();
+  lost_at_ = runtime::Reactor::current().now();
   if (std::exchange(announced_, false) && listener_ != nullptr) listener_->on_controller_lost(*this, reason);
 }
 
@@ -470,7 +470,7 @@ Task<> Controller::settle() {
   // The controller counts its keep-alive in units of its own.
   const Duration unit = std::max<Duration>(kas_, std::chrono::milliseconds(100));
   const Duration rounded = (options_.keep_alive + unit - Duration(1)) / unit * unit;
-  static_cast<void>(co_await runtime::sleep_until(last_answer_ + rounded + kSettleMargin));
+  static_cast<void>(co_await runtime::sleep_until(lost_at_ + rounded + kSettleMargin));
 }
 
 Task<> Controller::disconnect(bool orderly) {

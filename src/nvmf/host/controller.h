@@ -135,7 +135,7 @@ class Controller final : private QueuePair::Owner {
   Duration limit_{};           // of admin commands, at present
   std::optional<Error> lost_;  // why the admin connection ended
   bool announced_ = false;     // connected: its loss is told to the listener
-  TimePoint last_answer_{};
+  TimePoint lost_at_{};        // and when
 
   runtime::TaskHandle keep_alive_task_, event_task_;
   size_t num_background_ = 0;

@@ -132,6 +132,13 @@ void Lane::judge(IoCommand& command, Status status) {
   Path& path = paths_[command.path];
   const TimePoint now = reactor_.round_time();
   if (command.timed_out && status.is(GenericStatus::kAbortRequested)) {
+    // It has used up its time-out of the window.
+    if (command.troubled_since == kNever) command.troubled_since = now - options_.io_timeout;
+    if (command.may_be_repeated() && !stopped_ && now - command.troubled_since < options_.retry_window) {
+      waiting_.push_back(command);
+      send_waiting();
+      return;
+    }
     status = Status::path(PathStatus::kAbortedByHost);
   } else if (status.do_not_retry()) {
   } else if (status.type() == nvme::StatusCodeType::kPath && command.may_be_repeated()) {

@@ -41,6 +41,7 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
              size_t connected);
   ~NvmeDevice() override;
 
+  bool is_remote() const override { return true; }
   bool has_volatile_cache() const override { return namespace_.volatile_cache; }
   runtime::Task<Result<>> rescan() override;
   runtime::Task<> stop() override;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/abandonment.h"
 #include "base/check.h"
 #include "runtime/backend.h"
@@ -57,7 +59,6 @@ QueuePair::QueuePair(std::unique_ptr<runtime::Stream> stream, const Options& opt
     }
     free_slots_.push_back(slot.index);
   }
-  last_answer_ = reactor_.now();
   stream_->start(*this);
 }
 
@@ -69,7 +70,14 @@ void QueuePair::fail(Error reason) {
   if (state_ >= State::kClosing) return;
   state_ = State::kClosing;
   reason_ = std::move(reason);
-  stream_->close();
+  // Commands that come back as lost are sent elsewhere: nothing of them may trickle in at the controller later.
+  const bool losing = std::ranges::any_of(
+      slots_, [](const Slot& slot) { return slot.command != nullptr && slot.command->timeout_ms != 0; });
+  if (losing) {
+    stream_->reset();
+  } else {
+    stream_->close();
+  }
 }
 
 Task<> QueuePair::close() {
@@ -128,7 +136,6 @@ void QueuePair::answer(Slot& slot, nvme::Status status, uint32_t dw0, uint32_t d
   command.dw0 = dw0;
   command.dw1 = dw1;
   slot.answered = true;
-  last_answer_ = reactor_.round_time();
   if (slot.sends_in_flight == 0) release(slot, Command::Outcome::kAnswered);
 }
 

@@ -70,7 +70,6 @@ class QueuePair final : private runtime::StreamHandler {
   // Whether `count` more commands can be submitted.
   bool has_room(size_t count = 1) const { return state_ == State::kOpen && free_slots_.size() >= count; }
   size_t outstanding() const { return slots_.size() - free_slots_.size(); }
-  TimePoint last_answer() const { return last_answer_; }
 
   // has_room(): starts the command. Not open: comes back as lost, within the call.
   void submit(Command& command);
@@ -183,7 +182,6 @@ class QueuePair final : private runtime::StreamHandler {
   runtime::Event room_;  // pulsed when tasks wait for a slot
   size_t num_waiting_tasks_ = 0;
   runtime::Timer timer_;
-  TimePoint last_answer_{};
 
   std::vector<Slot> slots_;
   std::vector<uint16_t> free_slots_;  // a stack: the warmest on top

@@ -54,6 +54,7 @@ Task<> SimTarget::set_up(SimSiteOptions options) {
   device = std::move(*created);
   SubsystemOptions subsystem_options;
   subsystem_options.nqn = SimSite::kNqn;
+  subsystem_options.ana_reporting = options.ana;
   if (options.persistent_reservations) subsystem_options.ptpl_path = "/ptpl/sim.json";
   subsystem = *target->add_subsystem(std::move(subsystem_options));
   const auto added = co_await subsystem->add_namespace(device);

@@ -23,6 +23,7 @@ struct SimSiteOptions {
   bool aio = false;                            // a file device on a simulated disk; else memory
   uint64_t num_blocks = 512;                   // of 512 bytes
   bool persistent_reservations = false;
+  bool ana = false;  // reported to hosts
   Options target = {};
   runtime::sim::NetworkOptions network = {};
 };

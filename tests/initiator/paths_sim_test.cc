@@ -1,0 +1,197 @@
+// What the initiator does when the target changes: ANA states, sizes, removal; reservations and other commands passed
+// through; URIs.
+#include <gtest/gtest.h>
+
+#include "channel_load.h"
+#include "tampering_proxy.h"
+
+namespace cairn::nvmf {
+namespace {
+
+using block::IoType;
+using nvme::AnaState;
+using runtime::sim::Node;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// A second way to the target: a proxy that changes nothing.
+Node& add_second_path(InitiatorSite& site) {
+  Node& proxy = site.world().add_node({.name = "proxy"});
+  proxy.start([](Node&) {
+    return std::make_unique<TamperingProxy>(*runtime::SocketAddress::ip("10.0.0.3", 8420),
+                                            *runtime::SocketAddress::ip("10.0.0.1", 8420));
+  });
+  return proxy;
+}
+
+TEST(Paths, OneIsLostAndTheOtherCarriesOn) {
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    InitiatorSite site({.seed = seed, .aio = seed % 2 == 0}, 2);
+    Node& proxy = add_second_path(site);
+    ASSERT_TRUE(
+        site.open(InitiatorSite::uri("paths=10.0.0.3:8420&keep_alive_ms=1000&io_timeout_ms=2000&"
+                                     "admin_timeout_ms=1000&retry_window_ms=60000")));
+    site.run_until([&] { return site.device().paths()[1].connected; });
+    ChannelLoad load(site, {.num_operations = 0, .max_pause = milliseconds(100)});
+    load.start();
+    for (int i = 0; i < 3; ++i) {
+      site.world().run_for(milliseconds(50));
+      // The link of one of the two, in turn.
+      Node& far = i % 2 == 0 ? site.site().target_node() : proxy;
+      site.world().network().cut_both(far, site.node());
+      const uint64_t before = load.num_done();
+      site.run_until([&] { return load.num_done() > before + 200 || !load.failure().empty(); });
+      site.world().network().heal_both(far, site.node());
+      site.run_until([&] {
+        const auto paths = site.device().paths();
+        return paths[0].connected && paths[1].connected;
+      });
+    }
+    load.stop();
+    load.finish();
+    site.end();
+  }
+}
+
+TEST(Paths, AnaStates) {
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    InitiatorSite site({.seed = seed, .ana = true});
+    ASSERT_TRUE(site.open(InitiatorSite::uri("retry_window_ms=5000")));
+    auto set = [&](target::AnaState state) {
+      site.site().run(site.site().target_node(),
+                      site.site().target().subsystem->find_namespace(1)->set_ana_state(state));
+    };
+    ChannelLoad load(site, {.num_operations = 0, .max_pause = milliseconds(2)});
+    load.start();
+    site.world().run_for(milliseconds(20));
+    set(target::AnaState::kInaccessible);
+    site.world().run_for(seconds(3));
+    EXPECT_EQ(site.device().paths()[0].ana, AnaState::kInaccessible);
+    const uint64_t before = load.num_done();
+    site.world().run_for(milliseconds(500));
+    EXPECT_EQ(load.num_done(), before);
+    set(target::AnaState::kNonOptimized);
+    site.run_until([&] { return load.num_done() > before + 100 || !load.failure().empty(); });
+    EXPECT_EQ(site.device().paths()[0].ana, AnaState::kNonOptimized);
+    load.stop();
+    load.finish();
+
+    set(target::AnaState::kInaccessible);
+    std::vector<std::byte> data(512);
+    const TimePoint begin = site.world().now();
+    EXPECT_TRUE(site.io({.type = IoType::kRead}, &data).is(nvme::PathStatus::kHostPathingError));
+    EXPECT_GE(site.world().now() - begin, seconds(4));
+    set(target::AnaState::kOptimized);
+    site.run_until([&] { return site.device().paths()[0].ana == AnaState::kOptimized; });
+    site.world().run_for(milliseconds(10));
+    EXPECT_TRUE(site.io({.type = IoType::kRead}, &data).is_success());
+    site.end();
+  }
+}
+
+struct Listener final : block::DeviceListener {
+  void on_resized(block::Device&) override { ++resizes; }
+  void on_removed(block::Device&) override {
+    ++removals;
+    unlink();
+  }
+  int resizes = 0, removals = 0;
+};
+
+TEST(Paths, SizeAndRemovalAreAnnounced) {
+  InitiatorSite site({.seed = 7, .num_blocks = 4096});
+  ASSERT_TRUE(site.open(InitiatorSite::uri()));
+  EXPECT_EQ(site.device().num_blocks(), 4096u);
+  Listener listener;
+  site.device().add_listener(listener);
+  auto& target = site.site().target();
+  site.site().run(site.site().target_node(), [](block::Registry& registry) -> runtime::Task<> {
+    const auto resized =
+        co_await registry.create("malloc:///m?resize&num_blocks=8192&uuid=0a1b2c3d-1111-4222-8333-444455556666");
+    EXPECT_TRUE(resized) << resized.error().to_string();
+  }(target.registry));
+  site.run_until([&] { return listener.resizes > 0; });
+  EXPECT_EQ(site.device().num_blocks(), 8192u);
+  std::vector<std::byte> data(512);
+  EXPECT_TRUE(site.io({.type = IoType::kWrite, .lba = 8191}, &data).is_success());
+
+  target.device.reset();
+  site.site().run(site.site().target_node(), [](block::Registry& registry) -> runtime::Task<> {
+    EXPECT_TRUE(co_await registry.remove("m"));
+  }(target.registry));
+  site.run_until([&] { return listener.removals > 0; });
+  EXPECT_TRUE(site.io({.type = IoType::kRead}, &data).is(nvme::GenericStatus::kInvalidNamespaceOrFormat));
+  site.end();
+}
+
+TEST(PassThrough, Reservations) {
+  InitiatorSite site({.seed = 3});
+  ASSERT_TRUE(site.open(InitiatorSite::uri()));
+  auto other = site.run(site.process().registry.create(InitiatorSite::uri(
+      "hostid=11111111-2222-3333-4444-555555555555&hostnqn=nqn.2014-08.org.example:other", "10.0.0.1")));
+  ASSERT_TRUE(other) << other.error().to_string();
+  auto& second = static_cast<host::NvmeDevice&>(**other);
+  auto success = [](const Result<nvme::Status>& result) { return result && result->is_success(); };
+  EXPECT_TRUE(success(site.run(site.device().register_key({}, {.nrkey = 5}))));
+  EXPECT_TRUE(success(site.run(second.register_key({}, {.nrkey = 6}))));
+  EXPECT_TRUE(success(
+      site.run(site.device().acquire_reservation({.type = nvme::ReservationType::kWriteExclusive}, {.crkey = 5}))));
+  auto refused = site.run(second.acquire_reservation({.type = nvme::ReservationType::kWriteExclusive}, {.crkey = 6}));
+  EXPECT_TRUE(refused && refused->is(nvme::GenericStatus::kReservationConflict));
+  auto report = site.run(second.report_reservation());
+  ASSERT_TRUE(report) << report.error().to_string();
+  EXPECT_EQ(report->type, nvme::ReservationType::kWriteExclusive);
+  ASSERT_EQ(report->registrants.size(), 2u);
+  for (const auto& registrant : report->registrants) {
+    EXPECT_EQ(registrant.holds_reservation, registrant.key == 5);
+    EXPECT_EQ(Uuid(registrant.host_id) == second.options().host.id, registrant.key == 6);
+  }
+  EXPECT_TRUE(success(site.run(second.acquire_reservation(
+      {.action = nvme::AcquireAction::kPreempt, .type = nvme::ReservationType::kWriteExclusive},
+      {.crkey = 6, .prkey = 5}))));
+  std::vector<std::byte> data(512);
+  EXPECT_TRUE(site.io({.type = IoType::kWrite}, &data).is(nvme::GenericStatus::kReservationConflict));
+  EXPECT_TRUE(success(site.run(second.release_reservation({.type = nvme::ReservationType::kWriteExclusive}, 6))));
+  EXPECT_TRUE(site.io({.type = IoType::kWrite}, &data).is_success());
+
+  nvme::Sqe vendor;
+  vendor.opcode = nvme::kFirstVendorAdminOpcode;
+  const auto answer = site.run(site.device().admin_command(vendor));
+  ASSERT_TRUE(answer);
+  EXPECT_TRUE(answer->status.is(nvme::GenericStatus::kInvalidOpcode));
+  other->reset();
+  site.end();
+}
+
+TEST(Opening, WhatIsWrongIsNamed) {
+  InitiatorSite site({.seed = 4});
+  const std::pair<std::string, std::string> table[] = {
+      {"nvmf:///nqn", "missing host"},
+      {"nvmf://10.0.0.1", "no path segments"},
+      {"nvmf://10.0.0.1/a/b", "too many path segments"},
+      {"nvmf://10.0.0.1/nqn?uuid=x", "could not parse value of UUID parameter"},
+      {"nvmf://10.0.0.1/nqn?queue_entries=1", "'queue_entries' must be 2 to 1024"},
+      {"nvmf://10.0.0.1/nqn?io_timeout_ms=5", "'io_timeout_ms' must be 100 to 3600000"},
+      {"nvmf://10.0.0.1/nqn?paths=a:b", "'a:b' is no host:port"},
+      {"nvmf://10.0.0.1/nqn.2014-08.org.example:none", "Connect of queue 0 was refused"},
+      {"nvmf://10.0.0.1:9/nqn", "Connection refused"},
+      {"nvmf://10.0.0.99/nqn", "cannot connect to 10.0.0.99:8420"},
+  };
+  for (const auto& [uri, expected] : table) {
+    const auto created = site.run(site.process().registry.create(uri));
+    ASSERT_FALSE(created) << uri;
+    EXPECT_NE(created.error().to_string().find(expected), std::string::npos) << created.error().to_string();
+    EXPECT_TRUE(site.process().registry.empty());
+  }
+  ASSERT_TRUE(site.open(InitiatorSite::uri("unknown=1&reftag=1", "10.0.0.1")));
+  EXPECT_EQ(site.device().name(), fmt::format("10.0.0.1/{}n1", target::SimSite::kNqn));
+  EXPECT_EQ(site.device().driver_name(), "nvme");
+  EXPECT_EQ(site.device().uuid().to_string(), "0a1b2c3d-1111-4222-8333-444455556666");
+  const auto shown = site.process().registry.device_uri(site.device());
+  ASSERT_TRUE(shown);
+  EXPECT_TRUE(shown->starts_with("nvmf://10.0.0.1/")) << *shown;
+  site.end();
+}
+
+}  // namespace
+}  // namespace cairn::nvmf
