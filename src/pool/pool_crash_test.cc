@@ -369,12 +369,10 @@ class PoolCrashTest : public testing::TestWithParam<Scenario> {
     if (over) EXPECT_TRUE(succeeded);
     site.crash(sim::CrashKind::kPowerLoss);
     site.restart();
-    if (mode.tear_unit == 4096) {
+    if (!scenario.creates_pool && !scenario.destroys_pool) {
       SimDisk disk(site);
       const auto report = check::check_pool(disk);
-      if (!scenario.creates_pool && !scenario.destroys_pool) {
-        EXPECT_FALSE(report.has(check::Severity::kError)) << report.text(check::Severity::kWarning);
-      }
+      EXPECT_FALSE(report.has(check::Severity::kError)) << report.text(check::Severity::kWarning);
     }
     if (scenario.creates_pool || scenario.destroys_pool) {
       // As a control plane does it: created again, whatever was left.

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "pool/check/pool_check.h"
+#include "pool/check/repair.h"
 #include "pool/format/blob_chain.h"
 #include "pool/format/extent_page.h"
 #include "pool/format/lvol_attributes.h"
@@ -76,7 +77,13 @@ void try_pool(std::span<const Page> pages, const Layout& layout) {
   }
   check::MemoryDevice memory(std::move(device));
   const check::PoolReport report = check::check_pool(memory);
-  CAIRN_CHECK(report.layout.has_value());
+  const auto plan = check::plan_repair(memory, {.separate_shared = true});
+  if (!plan) return;
+  // What a plan promises comes true, and nothing is left that another one would do.
+  CAIRN_CHECK(check::apply_repair(memory, *plan).has_value());
+  CAIRN_CHECK(check::check_pool(memory).findings.size() == plan->left.size());
+  const auto again = check::plan_repair(memory, {.separate_shared = true});
+  CAIRN_CHECK(again && again->empty());
 }
 
 void run(std::span<const std::byte> input) {
