@@ -35,7 +35,7 @@ run() {
 }
 
 # Programs, and which of their tests take seeds.
-simulated=('target_sim_test:*Sim.*' 'initiator_sim_test:*' 'pool_test:*Model*')
+simulated=('target_sim_test:*Sim.*' 'initiator_sim_test:*' 'pool_model_test:*')
 
 # simulate <seconds>: seed after seed, in portions, until the time is over. Every run of this script tries others.
 simulate() {

@@ -152,7 +152,8 @@ Task<Result<>> Pool::read_pages(LoadedPages& pages, bool masks_valid) {
     Bitmap blob_ids(layout_.md_len);
     blob_ids.assign(std::move(*words));
     std::vector<uint32_t> roots;
-    for (uint32_t page = 0; page < blob_ids.end_of_set(); ++page) {
+    const uint32_t end_of_roots = blob_ids.end_of_set();
+    for (uint32_t page = 0; page < end_of_roots; ++page) {
       if (blob_ids.test(page)) roots.push_back(page);
     }
     pages.roots = std::move(roots);

@@ -274,6 +274,58 @@ TEST(PoolTest, ManyExtentPages) {
   verify("r1", {});
 }
 
+TEST(PoolTest, APoolGoesWithItsDisk) {
+  TestSite site;
+  auto pool = site.create();
+  ASSERT_TRUE(site.create_replica(*pool, 1, 8 * kMiB, true));
+  ASSERT_TRUE(site.write("r1", 0, pattern(4096, 1)).is_success());
+  pool.reset();
+  const auto removed = site.run(site.engine().registry.destroy(site.disk_uri()));
+  ASSERT_TRUE(removed) << removed.error().to_string();
+  EXPECT_EQ(site.pools().find("tpool"), nullptr);
+  EXPECT_EQ(site.replica("r1"), nullptr);
+  EXPECT_TRUE(site.engine().registry.empty());
+  // As after a crash.
+  ASSERT_NE(site.import(), nullptr);
+  EXPECT_EQ(site.read("r1", 0, 4096), pattern(4096, 1));
+}
+
+TEST(PoolTest, SharesAreStoredAndMadeAgainByTheImport) {
+  std::map<std::string, std::vector<std::string>> shared;
+  PoolOptions options;
+  options.exports.share = [&](std::shared_ptr<Replica> replica,
+                              std::vector<std::string> hosts) -> runtime::Task<Result<>> {
+    shared[replica->name()] = std::move(hosts);
+    co_return Result<>{};
+  };
+  options.exports.unshare = [&](std::string name) -> runtime::Task<> {
+    shared.erase(name);
+    co_return;
+  };
+  TestSite site({.pool = options});
+  auto pool = site.create();
+  for (uint64_t number = 1; number <= 3; ++number) ASSERT_TRUE(site.create_replica(*pool, number, 8 * kMiB, true));
+  ASSERT_TRUE(site.run(pool->share(site.replica("r1"), {"nqn.2014-08.org.nvmexpress:uuid:a", "nqn.2019-05.io.x:b"})));
+  ASSERT_TRUE(site.run(pool->share(site.replica("r2"), {})));
+  ASSERT_TRUE(site.run(pool->share(site.replica("r3"), {})));
+  ASSERT_TRUE(site.run(pool->unshare(site.replica("r3"))));
+  ASSERT_TRUE(site.run(pool->unshare(site.replica("r3"))));
+  ASSERT_TRUE(site.run(pool->set_entity_id(site.replica("r2"), "volume 2")));
+  const auto expected = shared;
+  EXPECT_EQ(expected.size(), 2u);
+  pool.reset();
+  ASSERT_TRUE(site.run(site.pools().export_pool("tpool")));
+  EXPECT_TRUE(shared.empty());
+  pool = site.import();
+  EXPECT_EQ(shared, expected);
+  EXPECT_TRUE(site.replica("r1")->share_wanted());
+  EXPECT_FALSE(site.replica("r3")->share_wanted());
+  EXPECT_EQ(site.replica("r2")->entity_id(), "volume 2");
+  EXPECT_EQ(site.replica("r1")->attribute("shared"), "true");
+  ASSERT_TRUE(site.run(pool->destroy_replica(site.replica("r1"))));
+  EXPECT_EQ(shared.size(), 1u);
+}
+
 TEST(PoolTest, DestroyedPoolLeavesABlankDisk) {
   TestSite site;
   auto pool = site.create();
