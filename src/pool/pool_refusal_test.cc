@@ -30,18 +30,8 @@ class PoolRefusalTest : public testing::Test {
     EXPECT_EQ(site_.disk_checksum(), before);
     EXPECT_TRUE(site_.engine().registry.empty());
   }
-  void put(uint64_t offset, std::vector<std::byte> data) {
-    auto device = site_.run(site_.engine().registry.create(site_.disk_uri()));
-    ASSERT_TRUE(device);
-    device->reset();
-    EXPECT_TRUE(site_.write(TestSite::kDisk, offset, data).is_success());
-    ASSERT_TRUE(site_.run(site_.engine().registry.destroy(site_.disk_uri())));
-  }
-  std::vector<std::byte> page(uint64_t offset) {
-    std::vector<std::byte> data(4096);
-    site_.node().files().read_content(TestSite::kDisk, offset, data);
-    return data;
-  }
+  void put(uint64_t offset, const std::vector<std::byte>& data) { site_.put_on_disk(offset, data); }
+  std::vector<std::byte> page(uint64_t offset) { return site_.page_on_disk(offset); }
   void make_exported_pool() {
     auto pool = site_.create();
     ASSERT_TRUE(site_.create_replica(*pool, 1, 8 * kMiB, true));

@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "pool/format/blob_chain.h"
 #include "pool/test_site.h"
 
 namespace cairn::pool {
@@ -272,6 +273,74 @@ TEST(PoolTest, ManyExtentPages) {
   EXPECT_EQ(pool->info().md_used_pages, 2u);
   over_again();
   verify("r1", {});
+}
+
+// The original merges extent pages in place before it commits the removal of a snapshot; a crash in between leaves
+// clusters that both volumes name.
+TEST(PoolTest, CompletesWhatACrashOfTheOriginalHasLeft) {
+  TestSite site;
+  auto pool = site.create("tpool", kMiB);
+  ASSERT_TRUE(site.create_replica(*pool, 1, 6 * kMiB, true));
+  std::vector<std::vector<std::byte>> expected;
+  for (uint64_t cluster = 0; cluster < 6; ++cluster) {
+    expected.push_back(pattern(4096, cluster));
+    ASSERT_TRUE(site.write("r1", cluster * kMiB, expected.back()).is_success());
+  }
+  ASSERT_TRUE(site.run(pool->create_snapshot(site.replica("r1"), {.name = "s1",
+                                                                  .uuid = TestSite::uuid_of(11).to_string(),
+                                                                  .entity_id = "e",
+                                                                  .txn_id = "t",
+                                                                  .create_time = "2024-10-09 11:22:33 UTC"})));
+  expected[1] = pattern(4096, 100);
+  ASSERT_TRUE(site.write("r1", kMiB, expected[1]).is_success());
+  const uint64_t used = pool->info().used;
+  pool.reset();
+  ASSERT_TRUE(site.run(site.pools().export_pool("tpool")));
+
+  SimDisk disk(site);
+  auto report = check::check_pool(disk);
+  check::BlobReport *snapshot = nullptr, *replica = nullptr;
+  for (auto& blob : report.blobs) {
+    if (blob.lvol && blob.lvol->name == "s1") snapshot = &blob;
+    if (blob.lvol && blob.lvol->name == "r1") replica = &blob;
+  }
+  ASSERT_TRUE(snapshot != nullptr && replica != nullptr);
+  auto clusters_of = [](const check::BlobReport& blob) {
+    std::vector<uint32_t> clusters;
+    for (const auto& run : blob.map) {
+      for (uint32_t i = 0; i < run.length; ++i) clusters.push_back(run.first == 0 ? 0 : run.first + i);
+    }
+    return clusters;
+  };
+  auto merged = clusters_of(*replica);
+  const auto theirs = clusters_of(*snapshot);
+  for (size_t i = 0; i < merged.size(); ++i) merged[i] = merged[i] == 0 ? theirs[i] : merged[i];
+  std::vector<std::byte> page(format::kPageSize);
+  format::encode_extent_page(replica->id, 0, merged, std::span(page).first<format::kPageSize>());
+  site.put_on_disk(report.layout->md_page_offset(replica->metadata.extent_table[0]), page);
+  snapshot->metadata.set_link(format::kSnapshotRemovalLink, replica->id);
+  format::encode_chain(snapshot->metadata, {}, page);
+  site.put_on_disk(report.layout->md_page_offset(format::root_page_of(snapshot->id)), page);
+  page = site.page_on_disk(0);
+  auto super = *report.super;
+  super.clean = false;
+  format::encode_super_block(super, std::span(page).first<format::kPageSize>());
+  site.put_on_disk(0, page);
+
+  pool = site.import();
+  ASSERT_NE(pool, nullptr);
+  EXPECT_EQ(pool->info().used, used);
+  EXPECT_EQ(site.replica("r1")->usage().num_allocated_clusters, 1u);
+  // What is written now goes into clusters of its own.
+  ASSERT_TRUE(site.write("r1", 2 * kMiB, pattern(4096, 200)).is_success());
+  for (uint64_t cluster = 0; cluster < 6; ++cluster) {
+    EXPECT_EQ(site.read("s1", cluster * kMiB, 4096), pattern(4096, cluster));
+    EXPECT_EQ(site.read("r1", cluster * kMiB, 4096), cluster == 2 ? pattern(4096, 200) : expected[cluster]);
+  }
+  pool.reset();
+  ASSERT_TRUE(site.run(site.pools().export_pool("tpool")));
+  report = check::check_pool(disk);
+  EXPECT_FALSE(report.has(check::Severity::kWarning)) << report.text();
 }
 
 TEST(PoolTest, APoolGoesWithItsDisk) {

@@ -147,6 +147,19 @@ class TestSite {
   block::IoRequest at(block::IoType type, uint64_t offset, uint64_t size) const {
     return {.type = type, .lba = offset / options_.block_size, .num_blocks = size / options_.block_size};
   }
+  // Changes the disk behind everybody's back; the pool is not loaded.
+  void put_on_disk(uint64_t offset, const std::vector<std::byte>& data) {
+    auto device = run(engine().registry.create(disk_uri()));
+    ASSERT_TRUE(device) << device.error().to_string();
+    device->reset();
+    EXPECT_TRUE(write(kDisk, offset, data).is_success());
+    ASSERT_TRUE(run(engine().registry.destroy(disk_uri())));
+  }
+  std::vector<std::byte> page_on_disk(uint64_t offset) {
+    std::vector<std::byte> data(format::kPageSize);
+    node_->files().read_content(kDisk, offset, data);
+    return data;
+  }
   // The disk gets another size, as a LUN does.
   void resize_disk(uint64_t bytes) {
     node_->files().resize_device(kDisk, bytes);
