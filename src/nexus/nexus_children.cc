@@ -59,11 +59,12 @@ Task<> Nexus::close_child(ChildPtr child) {
   for (const ChildPtr& other : children_) {
     if (other->job != nullptr) other->job->drop_source(child->uri);
   }
-  // A remote child may keep I/O for long: ending its connections gives it back.
+  // A remote child may keep I/O for long: ending its connections gives it back. What it was sent must not be written
+  // after the child has come back, so this also waits until its controllers have come to an end.
   if (auto* remote = dynamic_cast<nvmf::host::NvmeDevice*>(child->device.get());
       remote != nullptr && child->uri.starts_with("nvmf") && !removed_by_others) {
     remote->announce_removal();
-    co_await remote->stop();
+    co_await remote->abort_io();
   }
   for (const auto& port : ports_) {
     co_await call_on(port->reactor(), [&port, &child] { return port->close_slot(child->slot); });

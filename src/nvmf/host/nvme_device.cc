@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/abandonment.h"
+#include "base/check.h"
 #include "base/log.h"
 #include "nvmf/host/nvme_channel.h"
 #include "runtime/reactor.h"
@@ -86,13 +87,25 @@ NvmeDevice::NvmeDevice(std::unique_ptr<const ConnectionOptions> options,
 NvmeDevice::~NvmeDevice() = default;
 
 Task<> NvmeDevice::stop() {
+  co_await end(false);
+}
+
+Task<> NvmeDevice::abort_io() {
+  CAIRN_CHECK(removed());
+  co_await end(true);
+}
+
+Task<> NvmeDevice::end(bool settle) {
   stopping_ = true;
   for (auto& path : paths_) path->task.cancel();
   for (auto& path : paths_) static_cast<void>(co_await path->ended.wait_uninterrupted());
   for (auto& lane : lanes_) {
     co_await call_on(lane->reactor(), [&lane] { return lane->stop(); });
   }
-  for (auto& path : paths_) co_await path->controller->disconnect(true);
+  for (auto& path : paths_) {
+    if (settle) co_await path->controller->settle();
+    co_await path->controller->disconnect(true);
+  }
   lanes_.clear();
 }
 

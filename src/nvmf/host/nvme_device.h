@@ -45,6 +45,9 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   bool has_volatile_cache() const override { return namespace_.volatile_cache; }
   runtime::Task<Result<>> rescan() override;
   runtime::Task<> stop() override;
+  // Ends all I/O, for a user who does not wait for it any longer; the removal must have been announced. Returns when no
+  // controller executes any of it any more, as far as that can be known (Controller::settle). stop() may follow.
+  runtime::Task<> abort_io();
 
   // Home reactor only from here. UNAVAILABLE: no path at present, or the connection was lost with the command, which
   // may have been executed all the same: none of these is sent twice.
@@ -77,6 +80,8 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
 
  private:
   // Work for the task of a path.
+  runtime::Task<> end(bool settle);
+
   struct Path {
     size_t index = 0;
     std::unique_ptr<Controller> controller;
