@@ -32,7 +32,9 @@ class DirtyMap {
         outgrown_.store(true, std::memory_order_release);
         return;
       }
-      words_[segment / 64].fetch_or(uint64_t{1} << (segment % 64), std::memory_order_acq_rel);
+      const uint64_t bit = uint64_t{1} << (segment % 64);
+      std::atomic<uint64_t>& word = words_[segment / 64];
+      if ((word.load(std::memory_order_seq_cst) & bit) == 0) word.fetch_or(bit, std::memory_order_seq_cst);
     }
   }
   void set_all() {
@@ -44,6 +46,16 @@ class DirtyMap {
   bool take(uint64_t segment) {
     const uint64_t bit = uint64_t{1} << (segment % 64);
     return (words_[segment / 64].fetch_and(~bit, std::memory_order_acq_rel) & bit) != 0;
+  }
+  // What is set here, there too; the other one is not smaller.
+  void copy_to(DirtyMap& other) const {
+    for (uint64_t word = 0; word < num_words(); ++word) {
+      other.words_[word].fetch_or(words_[word].load(std::memory_order_seq_cst), std::memory_order_seq_cst);
+    }
+    if (outgrown()) other.outgrown_.store(true, std::memory_order_release);
+  }
+  void clear() {
+    for (uint64_t word = 0; word < num_words(); ++word) words_[word].store(0, std::memory_order_seq_cst);
   }
   // The first set segment from there on; num_segments() when there is none.
   uint64_t next(uint64_t from) const {

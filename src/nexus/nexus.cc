@@ -235,6 +235,9 @@ void Nexus::update_capabilities() {
       if (!child->device->supports(type)) types &= ~(1u << static_cast<unsigned>(type));
     }
   }
+  if (cache && unflushed_ == nullptr) {
+    unflushed_ = std::make_shared<UnflushedMap>(num_blocks(), static_cast<uint32_t>(kSegmentBytes / block_size()));
+  }
   supported_.store(types, std::memory_order_release);
   volatile_cache_.store(cache, std::memory_order_release);
 }

@@ -195,6 +195,7 @@ class Nexus final : public block::Device, private NexusPort::Home, private Rebui
   PortMode mode_ = PortMode::kServing;
   std::vector<ChildPtr> children_;
   std::vector<std::unique_ptr<NexusPort>> ports_;
+  std::shared_ptr<UnflushedMap> unflushed_;  // from the first child with a volatile cache on
   std::vector<RebuildRecord> history_;
   runtime::Mutex operations_;
   runtime::Mutex health_;

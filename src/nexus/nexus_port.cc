@@ -53,15 +53,16 @@ struct NexusPort::Op : ListLink<> {
 
   NexusChannel& channel;
   Io& io;
-  uint32_t legs = 0;      // in flight
-  uint32_t ok = 0;        // have done it
-  uint32_t failed = 0;    // have not
-  uint32_t missed = 0;    // were retiring when it began
-  uint32_t reported = 0;  // of the failed: the home reactor was told after the failure
-  uint32_t kept = 0;      // of the reported: stays a member all the same
-  uint32_t tried = 0;     // reads: asked in vain
-  uint32_t bad = 0;       // reads: of the tried, with a media error
-  Status status;          // of the last failure
+  uint32_t legs = 0;                      // in flight
+  uint32_t ok = 0;                        // have done it
+  uint32_t failed = 0;                    // have not
+  uint32_t missed = 0;                    // were retiring when it began
+  uint32_t reported = 0;                  // of the failed: the home reactor was told after the failure
+  uint32_t kept = 0;                      // of the reported: stays a member all the same
+  uint32_t tried = 0;                     // reads: asked in vain
+  uint32_t bad = 0;                       // reads: of the tried, with a media error
+  Status status;                          // of the last failure
+  UnflushedMap* settles_cache = nullptr;  // of the nexus, by this flush
 };
 
 struct NexusPort::LegLink {};
@@ -174,6 +175,7 @@ void NexusPort::leave_writes(Op& op) {
 
 void NexusPort::finish(Op& op, Status status) {
   if (op.is_linked()) leave_writes(op);
+  if (op.settles_cache != nullptr) op.settles_cache->end_flush(status.is_success());
   num_host_ios_.store(num_host_ios() - 1, std::memory_order_relaxed);
   NexusChannel& channel = op.channel;
   Io& io = op.io;
@@ -323,6 +325,10 @@ void NexusPort::start_write(Op& op) {
   op.restart();
   op.missed = mask(SlotRole::kRetiring);
   log_missed(op, op.missed | mask(SlotRole::kAway));
+  if (op.io.type == IoType::kFlush && unflushed_ != nullptr && op.settles_cache == nullptr &&
+      unflushed_->begin_flush()) {
+    op.settles_cache = unflushed_.get();
+  }
   writes_.push_back(op);
   op.legs = 1;  // ours: legs may end inside submit
   for (const auto& slot : slots_) {
@@ -334,6 +340,13 @@ void NexusPort::start_write(Op& op) {
     }
   }
   if (--op.legs == 0) settle(op);
+}
+
+// What is acknowledged may still be in the caches of children, also of one that has left since.
+void NexusPort::note_done(const Op& op, uint32_t members) {
+  if (op.io.type == IoType::kFlush || op.io.type == IoType::kReset || op.io.fua || unflushed_ == nullptr) return;
+  unflushed_->note(op.io.lba, op.io.num_blocks);
+  log_missed(op, op.ok & ~members);
 }
 
 void NexusPort::log_missed(const Op& op, uint32_t slots) {
@@ -368,6 +381,7 @@ void NexusPort::settle(Op& op) {
     finish(op, op.status);
   } else if ((op.ok & readers) != 0) {
     log_missed(op, op.failed);
+    note_done(op, members);
     finish(op, Status::success());
   } else {
     // Those that have it are gone.
@@ -431,6 +445,7 @@ Task<uint32_t> NexusPort::apply(PortView view) {
   }
   // From here on at once.
   mode_ = view.mode;
+  if (view.unflushed != nullptr) unflushed_ = std::move(view.unflushed);
   for (size_t i = 0; i < kMaxChildren; ++i) {
     Slot& slot = *slots_[i];
     PortView::Slot& wanted = view.slots[i];

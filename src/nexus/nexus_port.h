@@ -24,6 +24,7 @@
 #include "nexus/dirty_map.h"
 #include "nexus/nexus_state.h"
 #include "nexus/range_lock.h"
+#include "nexus/unflushed_map.h"
 #include "runtime/message.h"
 #include "runtime/task_waits.h"
 #include "runtime/timer.h"
@@ -58,6 +59,7 @@ struct PortView {
     std::shared_ptr<DirtyMap> log;
   };
   PortMode mode = PortMode::kServing;
+  std::shared_ptr<UnflushedMap> unflushed;  // nullptr: no child has a volatile cache
   std::array<Slot, kMaxChildren> slots;
 };
 
@@ -129,6 +131,7 @@ class NexusPort {
   void leave_writes(Op& op);
   void retry_held();
   void finish(Op& op, nvme::Status status);
+  void note_done(const Op& op, uint32_t members);
   void log_missed(const Op& op, uint32_t slots);
   bool is_locked(const Op& op);
   bool report(Slot& slot, ChildFailure failure);
@@ -143,6 +146,7 @@ class NexusPort {
   const uint64_t data_start_;
   const Duration child_timeout_;
   PortMode mode_ = PortMode::kServing;
+  std::shared_ptr<UnflushedMap> unflushed_;
   std::array<std::unique_ptr<Slot>, kMaxChildren> slots_;
   size_t next_reader_ = 0;
   std::atomic<uint32_t> num_host_ios_{0};

@@ -45,6 +45,8 @@ Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultRea
                      : nullptr;
     child->role = SlotRole::kRetiring;
     co_await publish();
+    // All ports write down by themselves what comes from now on.
+    if (child->map != nullptr && unflushed_ != nullptr) unflushed_->copy_to(*child->map);
     if (child->recorded_healthy) {
       child->recorded_healthy = false;
       if (auto saved = co_await save(false); !saved) {
@@ -99,6 +101,7 @@ Task<> Nexus::retire_and_answer(ChildPtr child, ChildFailure failure, NexusPort&
 Task<uint32_t> Nexus::publish() {
   PortView view;
   view.mode = mode_;
+  view.unflushed = unflushed_;
   for (const ChildPtr& child : children_) {
     view.slots[child->slot] = {.role = child->role, .local = child->local, .device = child->device, .log = child->map};
   }

@@ -276,6 +276,7 @@ TEST(NexusSimTest, PartialRebuildCopiesWhatChanged) {
   NexusSite site({});
   ASSERT_TRUE(site.create({0, 1}));
   ASSERT_TRUE(site.write(0, 1024, 1).is_success());
+  ASSERT_TRUE(site.io({.type = IoType::kFlush}).is_success());
   ASSERT_TRUE(site.run(site.nexus().fault_child(NexusSite::uri(1), FaultReason::kOffline)));
   EXPECT_TRUE(site.child(1).has_log);
   // Three segments: one in the middle of the first, and one over a border.
@@ -293,6 +294,29 @@ TEST(NexusSimTest, PartialRebuildCopiesWhatChanged) {
   EXPECT_TRUE(site.identical(0, 1));
   EXPECT_TRUE(site.record()->children[1].healthy);
   EXPECT_EQ(site.nexus().status(), NexusStatus::kOnline);
+  site.end();
+}
+
+// What a child had in its cache may be gone when it comes back: a partial rebuild copies it, too.
+TEST(NexusSimTest, PartialRebuildCopiesWhatWasNotFlushed) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 128, 1).is_success());
+  ASSERT_TRUE(site.io({.type = IoType::kFlush}).is_success());
+  ASSERT_TRUE(site.write(1024, 128, 2, 1).is_success());
+  std::vector<std::byte> stable(512, std::byte{3});
+  ASSERT_TRUE(site.io({.type = IoType::kWrite, .lba = 2048, .fua = true}, &stable).is_success());
+  // This one does not settle anything.
+  site.disk(1).set_faults({.flush_error = -EIO});
+  ASSERT_TRUE(site.io({.type = IoType::kFlush}).is_success());
+  EXPECT_EQ(site.child(1).state, ChildState::kFaulted);
+  site.disk(1).set_faults({});
+  ASSERT_TRUE(site.write(5000, 8, 4).is_success());
+  ASSERT_TRUE(site.io({.type = IoType::kFlush}).is_success());  // not of the child that is away
+  ASSERT_TRUE(site.run(site.nexus().online_child(NexusSite::uri(1))));
+  site.wait_healthy(1);
+  EXPECT_EQ(site.nexus().rebuild_history().back().statistics.blocks_transferred, 2u * 128);
+  EXPECT_TRUE(site.identical(0, 1));
   site.end();
 }
 
