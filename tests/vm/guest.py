@@ -86,8 +86,11 @@ class Guest:
     """Life cycle: entering the context boots it, leaving it kills it. Nothing in a guest survives."""
 
     def __init__(self, kernel: str, *, cpus: int = 1, memory_mib: int = 512, number: int = 1,
-                 logs: pathlib.Path | None = None):
-        """number: 1..240, tells several guests apart (address, MAC, host NQN). logs: where the console's file goes."""
+                 logs: pathlib.Path | None = None, forward: dict[int, int] | None = None):
+        """number: 1..240, tells several guests apart (address, MAC, host NQN). logs: where the console's file goes.
+
+        forward: ports of the host's 127.0.0.1 that lead to ports of the guest."""
+        self._forward = forward or {}
         self.kernel = kernel
         self.number = number
         self.boot_seconds = 0.0
@@ -180,7 +183,8 @@ class Guest:
             "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=control,fd={control_descriptor}",
             "-device", "virtserialport,chardev=control,name=cairn.control",
-            "-netdev", "user,id=net", "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=",
+            "-netdev", "user,id=net" + "".join(f",hostfwd=tcp:127.0.0.1:{port}-10.0.2.{14 + self.number}:{inside}"
+                                               for port, inside in self._forward.items()), "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=",
         ]
 
     def _send(self, frame: bytes) -> None:

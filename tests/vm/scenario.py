@@ -43,9 +43,9 @@ class Rig:
     def engine(self, *options: str) -> Engine:
         return Engine(self.engine_program, self.client_program, self.folder, options)
 
-    def another_guest(self, number: int) -> Guest:
+    def another_guest(self, number: int, forward: dict[int, int] | None = None) -> Guest:
         """A further host, to be entered as a context; its number differs from 1 and those of its peers."""
-        return Guest(self.guest.kernel, number=number, logs=self.folder)
+        return Guest(self.guest.kernel, number=number, logs=self.folder, forward=forward)
 
     def sparse_file(self, name: str, size_mib: int) -> pathlib.Path:
         path = self.folder / name
