@@ -96,7 +96,7 @@ std::string run_faults(uint64_t seed, size_t num_faults, bool with_crashes) {
 
 TEST(NexusFaultSimTest, OneChildAtATime) {
   const uint64_t first = number_from("CAIRN_SIM_FIRST_SEED", 1);
-  for (uint64_t seed = first; seed < first + number_from("CAIRN_SIM_SEEDS", 6); ++seed) {
+  for (uint64_t seed = first; seed < first + number_from("CAIRN_SIM_SEEDS", 3); ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     run_faults(seed, 8, false);
     if (testing::Test::HasFailure()) return;
@@ -105,7 +105,7 @@ TEST(NexusFaultSimTest, OneChildAtATime) {
 
 TEST(NexusFaultSimTest, EngineCrashes) {
   const uint64_t first = number_from("CAIRN_SIM_FIRST_SEED", 1);
-  for (uint64_t seed = first; seed < first + number_from("CAIRN_SIM_SEEDS", 6); ++seed) {
+  for (uint64_t seed = first; seed < first + number_from("CAIRN_SIM_SEEDS", 3); ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     run_faults(seed + 1000, 6, true);
     if (testing::Test::HasFailure()) return;
