@@ -35,7 +35,8 @@ run() {
 }
 
 # Programs, and which of their tests take seeds.
-simulated=('target_sim_test:*Sim.*' 'initiator_sim_test:*' 'pool_model_test:*')
+simulated=('target_sim_test:*Sim.*' 'initiator_sim_test:*' 'pool_model_test:*'
+  'nexus_fault_sim_test:-*Equal*')
 
 # simulate <seconds>: seed after seed, in portions, until the time is over. Every run of this script tries others.
 simulate() {
