@@ -29,6 +29,7 @@ constexpr uint32_t kPreparedTogether = 64;
 
 const Status kCapacityExceeded = Status::generic(GenericStatus::kCapacityExceeded, Dnr::kYes);
 const Status kMetadataFailed = Status::generic(GenericStatus::kInternalError);
+const Status kVolumeIsGoing = Status::generic(GenericStatus::kInvalidNamespaceOrFormat, Dnr::kYes);
 
 }  // namespace
 
@@ -134,7 +135,7 @@ Task<> Pool::allocate(std::vector<ReplicaStep*> steps) {
   for (ReplicaStep* step : steps) {
     Volume& volume = step->port->replica().volume_;
     if (volume.removing) {
-      step->answer = Status::generic(GenericStatus::kInvalidNamespaceOrFormat, Dnr::kYes);
+      step->answer = kVolumeIsGoing;
       continue;
     }
     if (step->index >= volume.num_clusters()) {
@@ -279,7 +280,11 @@ Task<> Pool::release(std::vector<ReplicaStep*> steps) {
   std::map<Volume*, std::vector<ReplicaStep*>, ByBlobId> of_volume;
   for (ReplicaStep* step : steps) {
     Volume& volume = step->port->replica().volume_;
-    if (volume.removing || !volume.thin()) continue;  // the channel looks again
+    if (volume.removing) {
+      step->answer = kVolumeIsGoing;
+      continue;
+    }
+    if (!volume.thin()) continue;  // the channel looks again
     for (uint64_t index = step->index; index < step->index + step->num_clusters && index < volume.num_clusters();
          ++index) {
       const uint32_t cluster = volume.map->at(index);
