@@ -38,6 +38,24 @@ class PoolRegistry::DiskWatch final : public block::DeviceListener {
   const std::string pool_;
 };
 
+// Keeps everybody else from the disk from before it is looked at until a pool has it.
+class PoolRegistry::DiskClaim {
+ public:
+  explicit DiskClaim(block::Device& disk) : disk_(disk), taken_(disk.claim(std::string(kClaim))) {}
+  DiskClaim(const DiskClaim&) = delete;
+  DiskClaim& operator=(const DiskClaim&) = delete;
+  ~DiskClaim() {
+    if (taken_ && !handed_over_ && !abandoning()) disk_.release_claim();
+  }
+  Result<> check() const { return taken_; }
+  void hand_over() { handed_over_ = true; }
+
+ private:
+  block::Device& disk_;
+  const Result<> taken_;
+  bool handed_over_ = false;
+};
+
 // One operation at a time makes or ends a pool of a name.
 class PoolRegistry::NameLock {
  public:
@@ -115,13 +133,11 @@ Task<Result<std::optional<std::string>>> PoolRegistry::foreign_data(block::Devic
   co_return std::optional<std::string>();
 }
 
-Task<Result<std::shared_ptr<Pool>>> PoolRegistry::load(Disk& disk, const std::string& name,
+Task<Result<std::shared_ptr<Pool>>> PoolRegistry::load(Disk& disk, DiskClaim& claim, const std::string& name,
                                                        const std::optional<Uuid>& uuid, bool fresh) {
-  if (auto claimed = disk.device->claim(std::string(kClaim)); !claimed) {
-    co_return fail(pool_error::import_failed(name, std::move(claimed.error())));
-  }
   const auto uri = devices_.device_uri(*disk.device);
   const std::shared_ptr<Pool> pool(new Pool(devices_, options_, uri ? *uri : disk.device->name()));
+  claim.hand_over();
   auto loaded = co_await pool->load(disk.device, fresh);
   Result<> accepted;
   if (!loaded) {
@@ -210,9 +226,9 @@ Task<Result<PoolRegistry::Created>> PoolRegistry::create(CreatePoolRequest reque
           request.name, Code::kInvalidArgument,
           fmt::format(": volume is busy: bdev '{}' is claimed by '{}'", device.name(), *device.claimed_by())));
     }
-    if (auto claimed = device.claim(std::string(kClaim)); !claimed) co_return fail(std::move(claimed.error()));
+    DiskClaim claim(device);
+    if (auto claimed = claim.check(); !claimed) co_return fail(std::move(claimed.error()));
     auto found = co_await self.foreign_data(device);
-    device.release_claim();
     if (!found) co_return fail(pool_error::create_failed(request.name, std::move(found.error())));
     const bool has_pool = *found && **found == "a pool";
     if (*found && !has_pool && !request.overwrite) {
@@ -230,7 +246,7 @@ Task<Result<PoolRegistry::Created>> PoolRegistry::create(CreatePoolRequest reque
       if (!formatted) co_return fail(pool_error::create_failed(request.name, std::move(formatted.error())));
       log::info("created pool '{}' on '{}'", request.name, device.name());
     }
-    auto pool = co_await self.load(disk, request.name, request.uuid, !has_pool);
+    auto pool = co_await self.load(disk, claim, request.name, request.uuid, !has_pool);
     if (!pool) co_return fail(std::move(pool.error()));
     co_return Created{std::move(*pool), has_pool};
   }(*this, request, *disk, cluster_size, ratio);
@@ -261,7 +277,14 @@ Task<Result<std::shared_ptr<Pool>>> PoolRegistry::import(ImportPoolRequest reque
   }
   auto disk = co_await open_disk(*uri);
   if (!disk) co_return fail(std::move(disk.error()));
-  auto pool = co_await load(*disk, request.name, request.uuid, false);
+  auto pool = co_await
+      [](PoolRegistry& self, const ImportPoolRequest& request, Disk& disk) -> Task<Result<std::shared_ptr<Pool>>> {
+    DiskClaim claim(*disk.device);
+    if (auto claimed = claim.check(); !claimed) {
+      co_return fail(pool_error::import_failed(request.name, std::move(claimed.error())));
+    }
+    co_return co_await self.load(disk, claim, request.name, request.uuid, false);
+  }(*this, request, *disk);
   if (!pool) {
     co_await drop_disk(std::move(*disk));
     co_return fail(std::move(pool.error()));

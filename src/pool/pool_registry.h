@@ -81,6 +81,7 @@ class PoolRegistry {
   std::vector<std::shared_ptr<Replica>> volumes() const;  // of all pools
 
  private:
+  class DiskClaim;
   class DiskWatch;
   class NameLock;
   struct Loaded {
@@ -95,9 +96,10 @@ class PoolRegistry {
   static Result<std::string> disk_uri(const std::vector<std::string>& disks);
   runtime::Task<Result<Disk>> open_disk(std::string uri);
   runtime::Task<> drop_disk(Disk disk);
-  // Whether the disk may be formatted: nothing, or what speaks against it.
+  // Whether the disk, which is claimed, may be formatted: nothing, or what speaks against it.
   runtime::Task<Result<std::optional<std::string>>> foreign_data(block::Device& disk);
-  runtime::Task<Result<std::shared_ptr<Pool>>> load(Disk& disk, const std::string& name,
+  // Takes the claim over, and lets go of it when it fails.
+  runtime::Task<Result<std::shared_ptr<Pool>>> load(Disk& disk, DiskClaim& claim, const std::string& name,
                                                     const std::optional<Uuid>& uuid, bool fresh);
   runtime::Task<> share_again(Pool& pool);
   runtime::Task<Result<>> end(std::string name, bool destroy);
