@@ -41,12 +41,13 @@ runtime::Task<Status> create_snapshot(block::Device& device, std::vector<std::by
     dw0 = ENOTSUP;
     co_return Status::generic(GenericStatus::kInternalError);
   }
-  auto snapshot = co_await replica->pool().create_snapshot(
-      replica, {.name = message->name.value_or(""),
-                .uuid = message->uuid.value_or(""),
-                .entity_id = message->entity_id.value_or(""),
-                .txn_id = message->txn_id.value_or(""),
-                .create_time = message->create_time.value_or(snapshot_time_now())});
+  std::string create_time = message->create_time.value_or("");
+  if (create_time.empty()) create_time = snapshot_time_now();
+  auto snapshot = co_await replica->pool().create_snapshot(replica, {.name = message->name.value_or(""),
+                                                                     .uuid = message->uuid.value_or(""),
+                                                                     .entity_id = message->entity_id.value_or(""),
+                                                                     .txn_id = message->txn_id.value_or(""),
+                                                                     .create_time = std::move(create_time)});
   if (snapshot) co_return Status::success();
   log::warn("replica '{}': a host's snapshot failed: {}", replica->name(), snapshot.error().to_string());
   dw0 = errno_of(snapshot.error());

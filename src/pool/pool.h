@@ -83,7 +83,7 @@ struct CreateSnapshotRequest {
   std::string uuid;  // text, as clients send it
   std::string entity_id;
   std::string txn_id;
-  std::string create_time;  // empty: now (Pool does not know the time of day: the caller fills it)
+  std::string create_time;  // shows that it is a snapshot (Pool does not know the time of day: the caller fills it)
 };
 
 struct CreateCloneRequest {
@@ -236,6 +236,8 @@ class Pool : public std::enable_shared_from_this<Pool> {
   runtime::Task<Result<Volume*>> make_volume(format::BlobMetadata metadata, uint64_t num_clusters,
                                              uint64_t num_allocated);
   format::BlobMetadata new_metadata(bool thin) const;
+  Result<> check_removable(const Volume& volume) const;      // EBUSY: several volumes were made of it
+  runtime::Task<Result<>> remove_volume(Volume& volume);     // without device; by one of these two
   runtime::Task<Result<>> delete_volume(Volume& volume);     // without device and children; the caller changes metadata
   runtime::Task<Result<>> merge_into_child(Volume& volume);  // likewise, with one child
   runtime::Task<Result<>> delete_snapshot(Volume& volume);   // takes its turn itself

@@ -32,8 +32,8 @@ Task<Result<std::shared_ptr<Replica>>> Pool::create_snapshot(std::shared_ptr<Rep
   }
   for (const auto& [what, value] :
        {std::pair("snapshot name", &request.name), std::pair("entity id", &request.entity_id),
-        std::pair("transaction id", &request.txn_id)}) {
-    if (!value->empty()) continue;
+        std::pair("transaction id", &request.txn_id), std::pair("creation time", &request.create_time)}) {
+    if (value->find_first_not_of('\0') != std::string::npos) continue;
     co_return fail(
         pool_error::snapshot_parameters(source->name(), fmt::format("{} not provided", what), Code::kInvalidArgument));
   }
@@ -320,9 +320,7 @@ Task<> Pool::delete_forsaken_snapshots() {
 }
 
 Task<Result<>> Pool::delete_snapshot(Volume& volume) {
-  if (volume.children.size() > 1) {
-    co_return fail(Error::from_errno(EBUSY, fmt::format("{} volumes were made of it", volume.children.size())));
-  }
+  if (auto removable = check_removable(volume); !removable) co_return removable;
   volume.removing = true;
   const std::string name = volume.attributes.name;
   if (auto removed = co_await remove_replica(volume); !removed) {
@@ -333,10 +331,8 @@ Task<Result<>> Pool::delete_snapshot(Volume& volume) {
   Result<> done;
   if (!turn) {
     done = fail(turn.error());
-  } else if (volume.children.empty()) {
-    done = co_await delete_volume(volume);
   } else {
-    done = co_await merge_into_child(volume);
+    done = co_await remove_volume(volume);
   }
   if (done) {
     log::info("pool '{}': destroyed snapshot '{}'", name_, name);

@@ -146,12 +146,27 @@ Task<Result<>> Pool::delete_volume(Volume& volume) {
   co_return Result<>{};
 }
 
+Result<> Pool::check_removable(const Volume& volume) const {
+  if (volume.children.size() <= 1) return {};
+  return fail(Error::from_errno(EBUSY, fmt::format("{} volumes were made of it", volume.children.size())));
+}
+
+Task<Result<>> Pool::remove_volume(Volume& volume) {
+  if (auto removable = check_removable(volume); !removable) co_return removable;
+  if (volume.children.empty()) co_return co_await delete_volume(volume);
+  co_return co_await merge_into_child(volume);
+}
+
 Task<Result<>> Pool::destroy_replica(std::shared_ptr<Replica> replica) {
   const Use use(*this);
   Volume& volume = replica->volume_;
   const std::string name = replica->name();
   const std::string reservations = replica->reservation_file();
   if (volume.removing || closing_ || volume.is_snapshot()) co_return fail(pool_error::replica_not_found(name));
+  // Snapshots that other tools have made lack the attributes of one.
+  if (auto removable = check_removable(volume); !removable) {
+    co_return fail(pool_error::replica_destroy_failed(name, std::move(removable.error())));
+  }
   volume.removing = true;
   replica.reset();
   if (auto removed = co_await remove_replica(volume); !removed) {
@@ -166,7 +181,7 @@ Task<Result<>> Pool::destroy_replica(std::shared_ptr<Replica> replica) {
       co_return fail(turn.error());
     }
     clone = volume.attributes.clone;
-    if (auto deleted = co_await delete_volume(volume); !deleted) {
+    if (auto deleted = co_await remove_volume(volume); !deleted) {
       volume.removing = false;
       co_return fail(pool_error::replica_destroy_failed(name, std::move(deleted.error())));
     }
