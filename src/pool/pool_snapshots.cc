@@ -331,6 +331,8 @@ Task<Result<>> Pool::delete_snapshot(Volume& volume) {
   Result<> done;
   if (!turn) {
     done = fail(turn.error());
+  } else if (num_clones(volume) > 0) {
+    done = fail(Error::from_errno(EBUSY, "a clone was made of it in the meantime"));
   } else {
     done = co_await remove_volume(volume);
   }
@@ -348,20 +350,32 @@ Task<Result<>> Pool::destroy_snapshot(std::shared_ptr<Replica> snapshot) {
   Volume& volume = snapshot->volume_;
   const std::string name = snapshot->name();
   if (volume.removing || closing_ || !volume.is_snapshot()) co_return fail(pool_error::replica_not_found(name));
-  if (num_clones(volume) > 0) {
+  if (num_clones(volume) == 0) {
+    snapshot.reset();
+    auto deleted = co_await delete_snapshot(volume);
+    if (deleted) co_return Result<>{};
+    if (num_clones(volume) == 0 || volume.replica == nullptr) {
+      co_return fail(pool_error::replica_destroy_failed(name, std::move(deleted.error())));
+    }
+    snapshot = std::static_pointer_cast<Replica>(volume.replica->shared_from_this());
+  }
+  {
     const auto turn = co_await changing_.lock();
     if (!turn) co_return fail(turn.error());
+    if (volume.removing) co_return fail(pool_error::replica_not_found(name));
     format::BlobMetadata metadata = volume.metadata;
     if (auto set = format::set_discarded(metadata.xattrs, true); !set) co_return set;
     auto done = co_await persist_metadata(volume, std::move(metadata));
     if (!done) {
       co_return fail(pool_error::set_property_failed(format::kSnapshotDiscardedXattr, name, std::move(done.error())));
     }
-    co_return Result<>{};
   }
   snapshot.reset();
+  if (!is_forsaken(volume)) co_return Result<>{};
+  // The last clone went while this waited for its turn.
   if (auto deleted = co_await delete_snapshot(volume); !deleted) {
-    co_return fail(pool_error::replica_destroy_failed(name, std::move(deleted.error())));
+    log::error("pool '{}': discarded snapshot '{}' stays until the next import: {}", name_, name,
+               deleted.error().to_string());
   }
   co_return Result<>{};
 }
