@@ -224,7 +224,10 @@ Task<Result<>> Pool::unshare(std::shared_ptr<Replica> replica) {
 }
 
 Task<> Pool::publish(Volume& volume) {
-  if (volume.replica != nullptr) co_await volume.replica->publish(volume.make_chain());
+  if (volume.replica != nullptr) {
+    const auto held = volume.replica->shared_from_this();  // it may be removed meanwhile
+    co_await volume.replica->publish(volume.make_chain());
+  }
   for (Volume* child : std::vector<Volume*>(volume.children)) co_await publish(*child);
 }
 

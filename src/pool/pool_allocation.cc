@@ -296,7 +296,9 @@ Task<> Pool::release(std::vector<ReplicaStep*> steps) {
   if (released.empty()) co_return;
   for (auto& [volume, clusters] : released) {
     for (const auto& [index, cluster] : clusters) volume->map->set(index, 0);
-    if (volume->replica != nullptr) co_await volume->replica->publish(nullptr);
+    if (volume->replica == nullptr) continue;
+    const auto held = volume->replica->shared_from_this();  // it may be removed meanwhile
+    co_await volume->replica->publish(nullptr);
   }
 
   MetadataChange change(space_, *store_);
