@@ -237,6 +237,7 @@ Task<Result<>> Pool::grow() {
   const Use use(*this);
   const auto turn = co_await changing_.lock();
   if (!turn) co_return fail(turn.error());
+  if (closing_) co_return fail(pool_error::pool_not_found(name_));
   if (auto scanned = co_await device_->rescan(); !scanned) {
     co_return fail(pool_error::grow_failed(name_, std::move(scanned.error())));
   }

@@ -318,6 +318,8 @@ Task<Result<>> PoolRegistry::destroy(std::string name) {
 }
 
 Task<Result<GrowOutcome>> PoolRegistry::grow(std::string name) {
+  const NameLock lock(*this, name);
+  if (auto locked = lock.check(); !locked) co_return fail(std::move(locked.error()));
   const auto pool = find(name);
   if (pool == nullptr) co_return fail(pool_error::pool_not_found(name));
   GrowOutcome outcome;

@@ -66,7 +66,7 @@ class PoolRegistry {
   runtime::Task<Result<>> export_pool(std::string name);
   // Destroys everything in the pool and the pool. NOT_FOUND, INTERNAL.
   runtime::Task<Result<>> destroy(std::string name);
-  // NOT_FOUND, INTERNAL, RESOURCE_EXHAUSTED.
+  // NOT_FOUND, INTERNAL, RESOURCE_EXHAUSTED; ABORTED while the pool is being made or ended.
   runtime::Task<Result<GrowOutcome>> grow(std::string name);
   // For shutdown; what cannot be exported is logged.
   runtime::Task<> export_all();
