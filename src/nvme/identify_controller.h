@@ -124,7 +124,10 @@ struct IdentifyController {
   uint16_t ofcs = 0;    // bit 0: Disconnect
   uint8_t reserved1806[242] = {};
   PowerStateDescriptor psd[32]{};
-  uint8_t vendor3072[1024] = {};
+  char vendor3072[1024] = {};  // a C string; of Cairn: kPredecessorsEnd
+
+  // Connect of an admin queue waits until controllers of the same host that are ending have no command left.
+  static constexpr std::string_view kPredecessorsEnd = "cairn:predecessors-end";
 
   static constexpr uint8_t kCmicMultiplePorts = 1u << 0;
   static constexpr uint8_t kCmicMultipleControllers = 1u << 1;

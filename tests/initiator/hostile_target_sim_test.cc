@@ -117,6 +117,8 @@ const Fault kFaults[] = {
      [](Pdu pdu) { return change_it<nvme::R2t, [](nvme::R2t& p) { p.r2tl += 4; }>(std::move(pdu)); }},
     {"R2T for nothing", PduType::kR2t,
      [](Pdu pdu) { return change_it<nvme::R2t, [](nvme::R2t& p) { p.r2tl = 0; }>(std::move(pdu)); }},
+    {"success before the data was asked for", PduType::kR2t,
+     [](Pdu pdu) { return Tampering{.send = {response_to(nvme::load<nvme::R2t>(pdu).cccid)}}; }},
     {"R2T twice", PduType::kR2t, [](Pdu pdu) { return Tampering{.send = {pdu, pdu}}; }},
     {"R2T from within the data", PduType::kR2t,
      [](Pdu pdu) { return change_it<nvme::R2t, [](nvme::R2t& p) { p.r2to = 4, p.r2tl -= 4; }>(std::move(pdu)); }},
@@ -254,6 +256,57 @@ TEST_F(HostileTarget, AlwaysAndTheIoFailsInTime) {
     write_and_read(0x33, 65536);
     site_->end();
     if (HasFailure()) return;
+  }
+}
+
+// The host ends the admin connection for a wrong answer to Abort, while the controller has a write it may execute yet.
+TEST_F(HostileTarget, AWriteIsNotSentAgainBeforeTheControllerHasGivenUp) {
+  for (const bool keep_alive : {true, false}) {
+    build(50, fmt::format("io_timeout_ms=1000&admin_timeout_ms=1000&keep_alive_ms={}", keep_alive ? 4000 : 0));
+    ASSERT_TRUE(open());
+    bool begun = false, done = false;
+    TimePoint ended_at{};
+    proxy().tamper = [&](Pdu pdu) -> Tampering {
+      if (std::exchange(done, done || (begun && type_of(pdu) == PduType::kCapsuleResp))) return {.send = {pdu}};
+      if (type_of(pdu) == PduType::kR2t) {
+        begun = true;
+        return {};
+      }
+      if (!done) return {.send = {pdu}};
+      ended_at = site_->world().now();
+      return change_it<nvme::CapsuleResp, [](nvme::CapsuleResp& p) { p.cqe.cid ^= 1; }>(std::move(pdu));
+    };
+    std::vector<std::byte> data(65536);
+    const nvme::Status status = site_->io({.type = IoType::kWrite, .lba = 8}, &data);
+    EXPECT_TRUE(done);
+    if (keep_alive) {
+      EXPECT_TRUE(status.is_success()) << status.to_string();
+      EXPECT_GE(site_->world().now() - ended_at, std::chrono::seconds(4));
+    } else {
+      EXPECT_TRUE(status.is(nvme::PathStatus::kHostPathingError)) << status.to_string();
+    }
+    proxy().tamper = {};
+    site_->run_until([&] { return site_->device().paths()[0].connected; });
+    write_and_read(0x33, 65536);
+    site_->end();
+  }
+}
+
+// The connection ends right behind one of the answers that opening waits for: that is noticed, whichever it is.
+TEST_F(HostileTarget, TheEndOfTheConnectionIsNoticedWhileOpening) {
+  for (unsigned last = 1; last <= 16; ++last) {
+    SCOPED_TRACE(last);
+    build(60 + last, "io_timeout_ms=1000&admin_timeout_ms=1000");
+    unsigned count = 0;
+    proxy().tamper = [&](Pdu pdu) -> Tampering { return {.send = {std::move(pdu)}, .cut = ++count == last}; };
+    Result<> opened = open();
+    if (!opened) {
+      site_->close_device();
+      opened = open();
+    }
+    ASSERT_TRUE(opened);
+    write_and_read(0x33, 65536);
+    site_->end();
   }
 }
 

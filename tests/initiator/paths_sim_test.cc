@@ -14,6 +14,8 @@ using runtime::sim::Node;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+constexpr const char* kSecondPath = "10.0.0.3:8420";
+
 // A second way to the target: a proxy that changes nothing.
 Node& add_second_path(InitiatorSite& site) {
   Node& proxy = site.world().add_node({.name = "proxy"});
@@ -87,6 +89,48 @@ TEST(Paths, AnaStates) {
     EXPECT_TRUE(site.io({.type = IoType::kRead}, &data).is_success());
     site.end();
   }
+}
+
+// The window has passed without a usable path while a command was out; when that is lost, it must not wait for ever.
+TEST(Paths, AnIoThatIsLostAfterTheWindowEnds) {
+  InitiatorSite site({.seed = 9, .num_blocks = 4096, .ana = true});
+  Node& proxy = add_second_path(site);
+  ASSERT_TRUE(site.open(InitiatorSite::uri("retry_window_ms=2000&io_timeout_ms=5000&keep_alive_ms=1000", kSecondPath)));
+  auto set = [&](target::AnaState state) {
+    site.site().run(site.site().target_node(), site.site().target().subsystem->find_namespace(1)->set_ana_state(state));
+  };
+  bool begun = false;
+  proxy.program<TamperingProxy>().tamper = [&](Pdu pdu) -> Tampering {
+    if (nvme::load<nvme::PduCommonHeader>(pdu).type != nvme::PduType::kR2t) return {.send = {std::move(pdu)}};
+    begun = true;
+    return {};
+  };
+  for (const IoType type : {IoType::kWrite, IoType::kCompare}) {
+    begun = false;
+    std::vector<std::byte> data(65536);
+    std::optional<nvme::Status> status;
+    {
+      const runtime::Reactor::Scope scope(site.node().reactor(0));
+      site.node().reactor(0).spawn(
+          "io",
+          [](block::Channel& channel, IoType type, std::vector<std::byte>& data,
+             std::optional<nvme::Status>& status) -> runtime::Task<> {
+            const iovec piece{data.data(), data.size()};
+            status = co_await block::perform(
+                channel, {.type = type, .lba = 0, .num_blocks = data.size() / 512, .data = {&piece, 1}});
+          }(site.channel(), type, data, status));
+    }
+    site.run_until([&] { return begun; });
+    set(target::AnaState::kInaccessible);
+    site.run_until([&] { return status.has_value(); });
+    EXPECT_FALSE(status->is_success());
+    set(target::AnaState::kOptimized);
+    site.run_until([&] {
+      const auto path = site.device().paths()[0];
+      return path.connected && path.ana == AnaState::kOptimized;
+    });
+  }
+  site.end();
 }
 
 struct Listener final : block::DeviceListener {

@@ -46,6 +46,8 @@ Task<Result<>> Controller::connect() {
   {
     const runtime::Deadline deadline(co_await runtime::current_context(), options_.connect_timeout);
     connected = co_await try_connect();
+    if (connected && !admin_->is_open())
+      connected = fail(lost_.value_or(Error(Code::kUnavailable, "the connection was lost")));
     if (!connected && deadline.fired() && connected.error().code() == Code::kDeadlineExceeded) {
       connected = fail(Code::kDeadlineExceeded, "the controller does not answer");
     }
@@ -147,6 +149,7 @@ Task<Result<>> Controller::identify_controller() {
   oncs_ = data->oncs;
   acwu_ = data->acwu;
   fused_ = (data->fuses & nvme::IdentifyController::kFusesCompareAndWrite) != 0;
+  predecessors_end_ = nvme::get_c_string(data->vendor3072) == nvme::IdentifyController::kPredecessorsEnd;
   volatile_cache_ = (data->vwc & nvme::IdentifyController::kVwcPresent) != 0;
   max_transfer_shift_ = data->mdts;
   kas_ = std::chrono::milliseconds(100) * data->kas;
@@ -453,24 +456,32 @@ void Controller::on_closed(QueuePair&, const Error& reason) {
 
 // ---- Disconnecting ----
 
-Task<> Controller::settle() {
-  if (admin_ == nullptr) co_return;
+Task<bool> Controller::settle() {
+  if (admin_ != nullptr) settled_at_ = co_await end_commands();
+  if (settled_at_ == kNever) co_return false;
+  if (settled_at_ <= runtime::Reactor::current().now()) co_return true;
+  co_return (co_await runtime::sleep_until(settled_at_)).has_value();
+}
+
+// Gives the time from which on the controller executes nothing that was sent before; kNever when there is none.
+Task<TimePoint> Controller::end_commands() {
   limit_ = std::min(limit_, kShutdownLimit);
   if (connected()) {
     const nvme::ControllerConfiguration disabled{.en = false, .iosqes = 6, .iocqes = 4};
     const auto set = co_await set_property(nvme::Property::kCc, disabled.encode());
-    if (set && co_await wait_for_status(false, kShutdownLimit)) co_return;
+    if (set && co_await wait_for_status(false, kShutdownLimit)) co_return TimePoint{};
   }
   announced_ = false;
   co_await admin_->close();
   const int error = lost_ ? lost_->errno_value() : 0;
   const bool peer_closed =
       lost_ && (error == ECONNRESET || error == EPIPE || (error == 0 && lost_->code() == Code::kUnavailable));
-  if (peer_closed || options_.keep_alive == Duration{}) co_return;
+  if (peer_closed && predecessors_end_ && options_.paths.size() == 1) co_return TimePoint{};
+  if (options_.keep_alive == Duration{}) co_return kNever;
   // The controller counts its keep-alive in units of its own.
   const Duration unit = std::max<Duration>(kas_, std::chrono::milliseconds(100));
   const Duration rounded = (options_.keep_alive + unit - Duration(1)) / unit * unit;
-  static_cast<void>(co_await runtime::sleep_until(lost_at_ + rounded + kSettleMargin));
+  co_return lost_at_ + rounded + kSettleMargin;
 }
 
 Task<> Controller::disconnect(bool orderly) {

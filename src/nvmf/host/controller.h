@@ -75,9 +75,10 @@ class Controller final : private QueuePair::Owner {
   // Every I/O queue is closed already.
   runtime::Task<> disconnect(bool orderly);
   // Makes sure that the controller executes none of the commands that were lost with their I/O queues: disables it, or
-  // when it does not answer, waits until it must have missed its keep-alives. After a connection that the peer has
-  // closed there is nothing to do.
-  runtime::Task<> settle();
+  // when it does not answer, waits until it must have missed its keep-alives. A peer that has closed the connection
+  // itself is not waited for when there is this one path, and Connect is known to wait there for what was sent before.
+  // False: that cannot be known, or the wait was cancelled. May be called again, after disconnect() as well.
+  runtime::Task<bool> settle();
 
   void set_listener(Listener& listener) { listener_ = &listener; }
   bool connected() const { return admin_ != nullptr && admin_->is_open(); }
@@ -115,6 +116,7 @@ class Controller final : private QueuePair::Owner {
   runtime::Task<> send_keep_alive();
   runtime::Task<> watch_events();
   runtime::Task<> handle_event(uint32_t dw0);
+  runtime::Task<TimePoint> end_commands();
   void begin_background();
 
   const ConnectionOptions& options_;
@@ -136,6 +138,8 @@ class Controller final : private QueuePair::Owner {
   std::optional<Error> lost_;  // why the admin connection ended
   bool announced_ = false;     // connected: its loss is told to the listener
   TimePoint lost_at_{};        // and when
+  TimePoint settled_at_{};     // when its commands are over; kNever: unknown
+  bool predecessors_end_ = false;
 
   runtime::TaskHandle keep_alive_task_, event_task_;
   size_t num_background_ = 0;

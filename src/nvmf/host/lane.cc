@@ -19,6 +19,8 @@ using runtime::Task;
 namespace {
 
 constexpr uint8_t kMaxRetries = 3;
+// Before a try after an error that takes its time to pass.
+constexpr Duration kRest = std::chrono::milliseconds(100);
 
 Status no_path() {
   return Status::path(PathStatus::kHostPathingError);
@@ -29,10 +31,14 @@ int rank(AnaState state) {
   return state == AnaState::kOptimized ? 2 : state == AnaState::kNonOptimized ? 1 : 0;
 }
 
-// Errors of the moment: the same command may do better.
+// Errors of the moment: the same command may do better, some time later...
+bool passes_with_time(Status status) {
+  return status.is(GenericStatus::kCommandInterrupted) || status.is(GenericStatus::kNamespaceNotReady);
+}
+// ... or at once.
 bool passes(Status status) {
-  return status.is(GenericStatus::kTransientTransportError) || status.is(GenericStatus::kCommandInterrupted) ||
-         status.is(GenericStatus::kNamespaceNotReady) || status.is(GenericStatus::kAbortedSqDeletion);
+  return passes_with_time(status) || status.is(GenericStatus::kTransientTransportError) ||
+         status.is(GenericStatus::kAbortedSqDeletion);
 }
 
 }  // namespace
@@ -50,6 +56,10 @@ Lane::Lane(Home& home, runtime::Reactor& reactor, const ConnectionOptions& optio
       without_path_since_(runtime::Reactor::current().now()),
       patience_([this] {
         if (out_of_patience()) fail_waiting();
+      }),
+      rest_([this] {
+        while (Command* command = resting_.pop_front()) wait(static_cast<IoCommand&>(*command));
+        send_waiting();
       }) {
   for (size_t i = 0; i < num_paths; ++i) {
     Path& path = paths_[i];
@@ -88,12 +98,21 @@ void Lane::send(IoCommand& command) {
   }
 }
 
-void Lane::wait(IoCommand& command) {
+// Everything that comes to wait for a path does so here or in take_back().
+void Lane::wait(IoCommand& command, bool first) {
   if (stopped_ || out_of_patience()) {
     command.channel.end(command, no_path());
     return;
   }
-  waiting_.push_back(command);
+  if (first) {
+    waiting_.push_front(command);
+  } else {
+    waiting_.push_back(command);
+  }
+  arm_patience();
+}
+
+void Lane::arm_patience() {
   if (queue_ == nullptr && !patience_.armed()) {
     reactor_.arm(patience_, without_path_since_ + options_.retry_window);
   }
@@ -120,7 +139,7 @@ void Lane::ended(IoCommand& command) {
     return;
   }
   if (!command.advance(namespace_)) {
-    waiting_.push_front(command);
+    wait(command, true);
     send_waiting();
     return;
   }
@@ -135,7 +154,7 @@ void Lane::judge(IoCommand& command, Status status) {
     // It has used up its time-out of the window.
     if (command.troubled_since == kNever) command.troubled_since = now - options_.io_timeout;
     if (command.may_be_repeated() && !stopped_ && now - command.troubled_since < options_.retry_window) {
-      waiting_.push_back(command);
+      wait(command);
       send_waiting();
       return;
     }
@@ -153,15 +172,18 @@ void Lane::judge(IoCommand& command, Status status) {
         choose_path();
         tell_home(path, kAnaDoubt);
       }
-      waiting_.push_back(command);
-      if (queue_ == nullptr && !patience_.armed()) {
-        reactor_.arm(patience_, without_path_since_ + options_.retry_window);
-      }
+      wait(command);
       send_waiting();
       return;
     }
   } else if (passes(status) && command.may_be_repeated() && command.num_retries++ < kMaxRetries && !stopped_) {
-    waiting_.push_front(command);
+    if (passes_with_time(status)) {
+      resting_.push_back(command);
+      if (!rest_.armed()) reactor_.arm(rest_, now + kRest);
+      send_waiting();
+      return;
+    }
+    wait(command, true);
     send_waiting();
     return;
   }
@@ -173,12 +195,13 @@ void Lane::take_back(IoCommand& command) {
   const TimePoint now = reactor_.now();
   if (command.troubled_since == kNever) command.troubled_since = now;
   const bool patient = command.may_be_repeated() && !stopped_ && now - command.troubled_since < options_.retry_window;
-  if (!patient) {
+  if (!patient || out_of_patience()) {
     command.channel.end(command, no_path());
   } else if (command.changes_nothing()) {
-    waiting_.push_front(command);
+    wait(command, true);
   } else {
     paths_[command.path].held.push_back(command);
+    arm_patience();
   }
 }
 
@@ -191,8 +214,13 @@ bool Lane::out_of_patience() const {
 void Lane::fail_waiting() {
   IntrusiveList<Command> failed;
   failed.splice_back(waiting_);
+  failed.splice_back(resting_);
   for (Path& path : paths_) failed.splice_back(path.held);
-  while (Command* command = failed.pop_front()) {
+  fail_all(failed);
+}
+
+void Lane::fail_all(IntrusiveList<Command>& commands) {
+  while (Command* command = commands.pop_front()) {
     auto& io = static_cast<IoCommand&>(*command);
     io.channel.end(io, no_path());
   }
@@ -301,7 +329,15 @@ void Lane::settle(size_t index) {
   Path& path = paths_[index];
   path.held.splice_back(waiting_);
   waiting_.splice_back(path.held);
+  if (out_of_patience()) return fail_waiting();
+  if (!waiting_.empty()) arm_patience();
   send_waiting();
+}
+
+void Lane::fail_held(size_t index) {
+  IntrusiveList<Command> failed;
+  failed.splice_back(paths_[index].held);
+  fail_all(failed);
 }
 
 void Lane::set_ana_state(size_t index, AnaState state) {
@@ -313,6 +349,7 @@ Task<> Lane::stop() {
   stopped_ = true;
   for (size_t i = 0; i < paths_.size(); ++i) co_await disconnect(i);
   patience_.disarm();
+  rest_.disarm();
   fail_waiting();
 }
 

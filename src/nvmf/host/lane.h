@@ -64,8 +64,10 @@ class Lane final : private QueuePair::Owner {
   runtime::Task<Result<>> connect(size_t path, PathConnection connection);
   // Closes it, if there is one. What was on it waits.
   runtime::Task<> disconnect(size_t path);
-  // The controller of that path executes nothing any more that was sent before.
+  // The controller of that path executes nothing any more that was sent before: what the path took along is sent again.
   void settle(size_t path);
+  // That cannot be known: it fails.
+  void fail_held(size_t path);
   void set_ana_state(size_t path, nvme::AnaState state);
   // Closes all queues; I/O that still waits fails.
   runtime::Task<> stop();
@@ -97,11 +99,13 @@ class Lane final : private QueuePair::Owner {
   void tell_home(Path& path, Notice notice);
   void deliver(Path& path);  // home
   void send(IoCommand& command);
-  void wait(IoCommand& command);
+  void wait(IoCommand& command, bool first = false);
+  void arm_patience();
   void send_waiting();
   void choose_path();
   bool out_of_patience() const;
   void fail_waiting();
+  void fail_all(IntrusiveList<Command>& commands);
   void take_back(IoCommand& command);
   void judge(IoCommand& command, nvme::Status status);
 
@@ -116,8 +120,10 @@ class Lane final : private QueuePair::Owner {
   QueuePair* queue_ = nullptr;      // of best_
   TimePoint without_path_since_;    // when best_ is nullptr
   IntrusiveList<Command> waiting_;  // IoCommands
+  IntrusiveList<Command> resting_;  // until rest_ fires
   bool stopped_ = false;
   runtime::Timer patience_;
+  runtime::Timer rest_;
   runtime::Event user_left_;  // pulsed
 };
 

@@ -80,6 +80,7 @@ NvmeDevice::NvmeDevice(std::unique_ptr<const ConnectionOptions> options,
     paths_.push_back(std::move(path));
   }
   paths_[connected]->connected = true;
+  paths_[connected]->lost = !paths_[connected]->controller->connected();  // before anybody listened
   paths_[connected]->ana_changed = true;
   for (auto& path : paths_) path->task = home().spawn("nvmf host path", run_path(*path));
 }
@@ -103,7 +104,9 @@ Task<> NvmeDevice::end(bool settle) {
     co_await call_on(lane->reactor(), [&lane] { return lane->stop(); });
   }
   for (auto& path : paths_) {
-    if (settle) co_await path->controller->settle();
+    if (settle && !co_await path->controller->settle()) {
+      log::warn("{}: {} may still execute what it was sent", name(), path->controller->path().to_string());
+    }
     co_await path->controller->disconnect(true);
   }
   lanes_.clear();
@@ -301,12 +304,16 @@ Task<> NvmeDevice::give_up(Path& path) {
       co_await call_on(lane->reactor(), [&lane, &path] { return lane->disconnect(path.index); });
     }
   }
-  co_await path.controller->settle();
+  const bool settled = co_await path.controller->settle();
   co_await path.controller->disconnect(false);
   const auto guard = co_await lanes_mutex_.lock();
   for (auto& lane : lanes_) {
-    co_await call_on(lane->reactor(), [&lane, &path]() -> Task<> {
-      lane->settle(path.index);
+    co_await call_on(lane->reactor(), [&lane, &path, settled]() -> Task<> {
+      if (settled) {
+        lane->settle(path.index);
+      } else {
+        lane->fail_held(path.index);
+      }
       co_return;
     });
   }

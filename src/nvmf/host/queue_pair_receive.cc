@@ -196,6 +196,14 @@ void QueuePair::take_response(std::span<const std::byte> header) {
   const Command& command = *slot->command;
   const bool short_data = command.direction == nvme::DataDirection::kControllerToHost &&
                           slot->transferred < command.data_size && !command.accepts_less_data;
+  const bool to_controller = command.direction == nvme::DataDirection::kHostToController;
+  const bool not_all_sent =
+      to_controller && (slot->r2t_left > 0 || (slot->transferred < command.data_size && !command.accepts_less_data));
+  if (completion.status().is_success() && not_all_sent) {
+    fail(Error(Code::kDataLoss, fmt::format("the controller reports success before it has all {} bytes of a command",
+                                            command.data_size)));
+    return;
+  }
   if (completion.status().is_success() && short_data) {
     fail(Error(Code::kDataLoss, fmt::format("the controller answered a read of {} bytes with {}", command.data_size,
                                             slot->transferred)));
@@ -275,12 +283,12 @@ void QueuePair::terminate(nvme::TermReqError error, std::span<const std::byte> h
                                    nvme::fatal_error_name(static_cast<uint16_t>(error.fes), nvme::PduReceiver::kHost),
                                    static_cast<uint16_t>(error.fes), error.fei);
   if (is_term_req) {
-    fail(Error(Code::kUnavailable, std::move(reason)));
+    fail(Error(Code::kDataLoss, std::move(reason)));
     return;
   }
   if (state_ >= State::kClosing) return;
   state_ = State::kClosing;
-  reason_ = Error(Code::kUnavailable, std::move(reason));
+  reason_ = Error(Code::kDataLoss, std::move(reason));
   // Only when nothing of ours is half on its way would the request be understood; the stream sends in order.
   const size_t size = nvme::encode_term_req(control_pdu_, nvme::PduReceiver::kHost, error, header);
   control_piece_ = {control_pdu_.data(), size};

@@ -126,6 +126,7 @@ nvme::IdentifyController identify_controller(Controller& controller) {
   nvme::set_ascii(id.sn, subsystem.serial_number());
   nvme::set_ascii(id.mn, subsystem.options().model_number);
   nvme::set_c_string(id.subnqn, subsystem.nqn());
+  nvme::set_c_string(id.vendor3072, IdentifyController::kPredecessorsEnd);
   id.rab = 6;
   id.cmic = IdentifyController::kCmicMultiplePorts | IdentifyController::kCmicMultipleControllers;
   std::ranges::copy(options.command_retry_delay, std::begin(id.crdt));
