@@ -207,6 +207,24 @@ TEST(PassThrough, Reservations) {
   site.end();
 }
 
+// A load that fills a small queue leaves room for them.
+TEST(PassThrough, CommandsAreNotStarvedByLoad) {
+  for (const unsigned entries : {2u, 3u, 8u}) {
+    InitiatorSite site({.seed = entries});
+    ASSERT_TRUE(site.open(InitiatorSite::uri(fmt::format("queue_entries={}", entries))));
+    ChannelLoad load(site, {.depth = 16, .num_operations = 2000});
+    load.start();
+    for (int i = 0; i < 10; ++i) {
+      site.world().run_for(milliseconds(1));
+      EXPECT_TRUE(site.run(site.device().report_reservation()));
+      EXPECT_FALSE(load.ended()) << i;
+    }
+    load.stop();
+    load.finish();
+    site.end();
+  }
+}
+
 TEST(Opening, WhatIsWrongIsNamed) {
   InitiatorSite site({.seed = 4});
   const std::pair<std::string, std::string> table[] = {

@@ -369,6 +369,7 @@ Task<Result<QueuePair::Answer>> Lane::run(nvme::Sqe sqe, std::span<std::byte> da
   }
   --path.num_users;
   user_left_.pulse();
+  send_waiting();  // they have waited for the slot, if there was one
   co_return answer;
 }
 

@@ -67,8 +67,10 @@ class QueuePair final : private runtime::StreamHandler {
   ~QueuePair();  // closed
 
   bool is_open() const { return state_ == State::kOpen; }
-  // Whether `count` more commands can be submitted.
-  bool has_room(size_t count = 1) const { return state_ == State::kOpen && free_slots_.size() >= count; }
+  // Whether `count` more commands can be submitted; tasks in run() that wait for a slot go first.
+  bool has_room(size_t count = 1) const {
+    return state_ == State::kOpen && free_slots_.size() >= count + num_waiting_tasks_;
+  }
   size_t outstanding() const { return slots_.size() - free_slots_.size(); }
 
   // has_room(): starts the command. Not open: comes back as lost, within the call.
