@@ -81,7 +81,9 @@ TEST_F(TargetTest, IdentifyControllerTellsOptionsAndSubsystem) {
     std::ranges::fill(id.mn, 0);
     std::ranges::fill(id.fr, 0);
     std::ranges::fill(id.crdt, 0);
+    EXPECT_EQ(nvme::get_c_string(id.vendor3072), IdentifyController::kPredecessorsEnd);
     std::ranges::fill(id.subnqn, 0);
+    std::ranges::fill(id.vendor3072, 0);
     id.cntrltype = {};
     EXPECT_TRUE(is_zero(id));
   });
