@@ -263,10 +263,16 @@ Result<> Pool::link_volumes() {
 }
 
 // Snapshots whose making or removal a crash has interrupted (reference lvs-ondisk.md, section 9): the snapshot stays
-// when the other volume still (or already) reads through it, otherwise that owns everything and the snapshot goes.
+// when the other volume still (or already) reads through it, or any other does, otherwise that owns everything and the
+// snapshot goes.
 Task<Result<>> Pool::finish_interrupted_snapshots() {
   std::vector<std::unique_ptr<Volume>> leftovers;
   std::vector<Volume*> kept;
+  std::unordered_set<BlobId> parents;
+  for (const auto& [id, volume] : volumes_) {
+    const auto parent = volume->metadata.link(format::kParentLink);
+    if (parent && *parent) parents.insert(**parent);
+  }
   for (auto position = volumes_.begin(); position != volumes_.end();) {
     Volume& volume = *position->second;
     auto removal = volume.metadata.link(format::kSnapshotRemovalLink);
@@ -278,12 +284,7 @@ Task<Result<>> Pool::finish_interrupted_snapshots() {
       continue;
     }
     const auto other = volumes_.find(*removal ? **removal : **creation);
-    bool keep = true;
-    if (other != volumes_.end()) {
-      const auto parent = other->second->metadata.link(format::kParentLink);
-      keep = parent && *parent == std::optional<BlobId>(volume.id());
-    }
-    if (keep) {
+    if (other == volumes_.end() || parents.contains(volume.id())) {
       kept.push_back(&volume);
       ++position;
     } else {
