@@ -76,7 +76,8 @@ Task<Result<>> MetadataChange::commit() {
     for (const uint32_t page : write_.erased) space_.free_page(page);
     for (const uint32_t page : erased_roots_) space_.free_page(page);
   }
-  if (done || store_.last_commit_reached_in_place()) {
+  may_show_ = !done && store_.last_commit_reached_in_place();
+  if (done || may_show_) {
     taken_clusters_.clear();
     taken_pages_.clear();
   }

@@ -46,8 +46,11 @@ class MetadataChange {
   // Nothing on the disk refers to the page when the change is complete: it is zeroed and freed.
   void erase_page(uint32_t md_page) { write_.erased.push_back(md_page); }
 
-  // Once, last. When it fails, the caller's state in memory must be what it was.
+  // Once, last. When it fails, the caller's state in memory must be what it was; except that no write may go any more
+  // where the disk may_show() the new state and would lose it then.
   runtime::Task<Result<>> commit();
+  // After a commit() that failed.
+  bool may_show() const { return may_show_; }
 
  private:
   DiskSpace& space_;
@@ -56,6 +59,7 @@ class MetadataChange {
   std::vector<uint32_t> taken_clusters_;
   std::vector<uint32_t> taken_pages_;
   std::vector<uint32_t> erased_roots_;
+  bool may_show_ = false;
 };
 
 // A map as it will be: `base` with some entries changed, and perhaps another size.

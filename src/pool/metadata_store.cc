@@ -302,8 +302,29 @@ Task<Result<>> MetadataStore::write_journal(std::span<const MetadataWrite::Item>
   co_return co_await flush();
 }
 
+Result<> MetadataStore::check_certain() const {
+  if (!uncertain_) return {};
+  return fail(Code::kInternal,
+              "an earlier change of the metadata failed on the disk half way: the pool has to be imported again");
+}
+
+void MetadataStore::set_uncertain() {
+  if (uncertain_) return;
+  log::error("metadata was written half way, it is not changed any more until the pool is imported again");
+  uncertain_ = true;
+}
+
+Task<Result<>> MetadataStore::write_in_place(std::span<const MetadataWrite::Item> items) {
+  reached_in_place_ = true;
+  auto done = co_await write_pages(items);
+  if (done) done = co_await flush();
+  if (!done) set_uncertain();
+  co_return done;
+}
+
 Task<Result<>> MetadataStore::commit(MetadataWrite& write) {
   reached_in_place_ = false;
+  if (auto certain = check_certain(); !certain) co_return certain;
   for (const auto& item : write.fresh) pages_end_ = std::max(pages_end_, item.md_page + 1);
   for (const auto& item : write.in_place) pages_end_ = std::max(pages_end_, item.md_page + 1);
   if (auto done = co_await mark_dirty(); !done) co_return done;
@@ -320,11 +341,12 @@ Task<Result<>> MetadataStore::commit(MetadataWrite& write) {
   for (size_t at = 0; at < write.in_place.size(); at += group_size) {
     const auto group = std::span(write.in_place).subspan(at, std::min(group_size, write.in_place.size() - at));
     if (journaled) {
-      if (auto done = co_await write_journal(group); !done) co_return done;
+      if (auto done = co_await write_journal(group); !done) {
+        if (reached_in_place_) set_uncertain();  // an earlier group is there
+        co_return done;
+      }
     }
-    reached_in_place_ = true;
-    if (auto done = co_await write_pages(group); !done) co_return done;
-    if (auto done = co_await flush(); !done) co_return done;
+    if (auto done = co_await write_in_place(group); !done) co_return done;
   }
   // The change is complete; nothing refers to these pages, and none of them could be taken for a root.
   if (!write.erased.empty()) {
@@ -334,6 +356,7 @@ Task<Result<>> MetadataStore::commit(MetadataWrite& write) {
 }
 
 Task<Result<>> MetadataStore::grow(const format::Layout& layout) {
+  if (auto certain = check_certain(); !certain) co_return certain;
   if (auto done = co_await mark_dirty(); !done) co_return done;
   format::SuperBlock super = super_;
   super.size = layout.size;
@@ -371,6 +394,7 @@ Task<Result<>> MetadataStore::write_mask(format::MaskType type, format::PageRang
 }
 
 Task<Result<>> MetadataStore::close_clean(const Bitmap& pages, const Bitmap& clusters, const Bitmap& blob_ids) {
+  if (uncertain_) co_return Result<>{};
   if (!dirty_on_disk_ && super_.masks_valid()) co_return Result<>{};  // nothing was changed since it was loaded
   if (auto done = co_await mark_dirty(); !done) co_return done;
   watermark_ = 0;

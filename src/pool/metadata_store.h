@@ -89,11 +89,16 @@ class MetadataStore {
 
   // --- changing
   runtime::Task<Result<>> commit(MetadataWrite& write);
-  // Whether a failed commit() may have written something in place.
+  // Whether a failed commit() may have written something in place. Then nobody knows which of it the disk will show,
+  // and a change made of what memory says could contradict it: all further changes are refused, until the pool is
+  // loaded again and recovery has read what is there.
   bool last_commit_reached_in_place() const { return reached_in_place_; }
+  bool uncertain() const { return uncertain_; }
+  // What the disk has and memory has not could not be removed: the same.
+  void set_uncertain();
   // New size and mask length in the super block.
   runtime::Task<Result<>> grow(const format::Layout& layout);
-  // Writes the masks and sets the clean flag: no change may follow.
+  // Writes the masks and sets the clean flag: no change may follow. Not when uncertain(): the pool stays not clean.
   runtime::Task<Result<>> close_clean(const Bitmap& pages, const Bitmap& clusters, const Bitmap& blob_ids);
   // Ends the pool's existence, and removes its metadata.
   runtime::Task<Result<>> erase();
@@ -102,6 +107,8 @@ class MetadataStore {
 
  private:
   bool uses_journal() const;
+  Result<> check_certain() const;
+  runtime::Task<Result<>> write_in_place(std::span<const MetadataWrite::Item> items);
   runtime::Task<Result<>> mark_dirty();
   runtime::Task<Result<>> write_super();
   runtime::Task<Result<>> write_journal(std::span<const MetadataWrite::Item> items);
@@ -116,7 +123,8 @@ class MetadataStore {
   bool dirty_on_disk_;                        // the super block on the disk says so
   uint32_t pages_end_ = 0;                    // no metadata page from here on is or was in use
   uint32_t watermark_ = 0;                    // on the disk; 0: none is
-  bool reached_in_place_ = false;
+  bool reached_in_place_ = false;             // by the last commit()
+  bool uncertain_ = false;                    // a commit() has failed after that
 };
 
 }  // namespace cairn::pool

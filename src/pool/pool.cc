@@ -325,7 +325,9 @@ Task<> Pool::abandon() {
 Task<Result<>> Pool::close(bool clean) {
   co_await wait_until_unused();
   Result<> done;
-  if (clean) {
+  if (clean && store_->uncertain()) {
+    log::warn("pool '{}' is not closed cleanly: its next import finds out what was written", name_);
+  } else if (clean) {
     // Counted anew: what a failed write left behind belongs to nobody.
     done = count_space();
     Bitmap blob_ids(layout_.md_len);

@@ -236,6 +236,7 @@ class Pool : public std::enable_shared_from_this<Pool> {
   runtime::Task<Result<Volume*>> make_volume(format::BlobMetadata metadata, uint64_t num_clusters,
                                              uint64_t num_allocated);
   format::BlobMetadata new_metadata(bool thin) const;
+  runtime::Task<Result<>> remove_marks(Volume& snapshot);    // of its making or removal, if they have stayed
   Result<> check_removable(const Volume& volume) const;      // EBUSY: several volumes were made of it
   runtime::Task<Result<>> remove_volume(Volume& volume);     // without device; by one of these two
   runtime::Task<Result<>> delete_volume(Volume& volume);     // without device and children; the caller changes metadata

@@ -326,8 +326,9 @@ Task<> Pool::release(std::vector<ReplicaStep*> steps) {
   if (!done) {
     log::error("pool '{}': giving clusters back: {}", name_, done.error().to_string());
     for (auto& [volume, clusters] : released) {
-      for (const auto& [index, cluster] : clusters) volume->map->set(index, cluster);
       for (ReplicaStep* step : of_volume[volume]) step->answer = kMetadataFailed;
+      if (change.may_show()) continue;  // what is written into these clusters could be lost
+      for (const auto& [index, cluster] : clusters) volume->map->set(index, cluster);
     }
     co_return;
   }

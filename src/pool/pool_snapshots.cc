@@ -46,6 +46,10 @@ Task<Result<std::shared_ptr<Replica>>> Pool::create_snapshot(std::shared_ptr<Rep
   if (auto named = check_new_name(request.name); !named) co_return refuse(std::move(named.error()));
   if (origin.read_only()) co_return refuse(Error::from_errno(EINVAL, "a snapshot cannot be taken of a snapshot"));
 
+  if (origin.parent != nullptr) {
+    if (auto unmarked = co_await remove_marks(*origin.parent); !unmarked) co_return refuse(std::move(unmarked.error()));
+  }
+
   auto snapshot = std::make_unique<Volume>();
   snapshot->map = origin.map;
   format::BlobMetadata making = origin.metadata;
@@ -100,15 +104,15 @@ Task<Result<std::shared_ptr<Replica>>> Pool::create_snapshot(std::shared_ptr<Rep
       done = co_await second.commit();
     }
     if (!done) {
-      // The disk must not say that the origin lies on a snapshot that is not there: first the origin as it was.
-      const bool restored = !store_->last_commit_reached_in_place() || !origin_chain ||
-                            (co_await persist_metadata(origin, origin.metadata)).has_value();
-      if (restored) {
+      // The disk must not say that the origin lies on a snapshot that is not there. In doubt the next import decides.
+      if (!second.may_show()) {
         MetadataChange undo(space_, *store_);
         undo.erase_root(format::root_page_of(making.id));
         for (const uint32_t page : *snapshot_chain) undo.erase_page(page);
-        if (auto undone = co_await undo.commit(); !undone)
+        if (auto undone = co_await undo.commit(); !undone) {
           log::warn("pool '{}': {}", name_, undone.error().to_string());
+          store_->set_uncertain();
+        }
       }
       co_await source->publish(origin.make_chain());
       co_return refuse(std::move(done.error()));
@@ -129,11 +133,9 @@ Task<Result<std::shared_ptr<Replica>>> Pool::create_snapshot(std::shared_ptr<Rep
   Volume& made = *snapshot;
   volumes_.emplace(made.id(), std::move(snapshot));
   index_volume(made);
-  making.remove_link(format::kSnapshotInProgressLink);
-  making.flags.data_ro |= format::BlobFlags::kReadOnly;
-  if (auto done = co_await persist_metadata(made, making); !done) {
+  made.metadata.flags.data_ro |= format::BlobFlags::kReadOnly;
+  if (auto done = co_await remove_marks(made); !done) {
     log::warn("pool '{}': snapshot '{}': {}", name_, request.name, done.error().to_string());
-    made.metadata.flags.data_ro |= format::BlobFlags::kReadOnly;
   }
   auto replica = add_replica(made);
   if (!replica) co_return refuse(std::move(replica.error()));
@@ -185,6 +187,15 @@ Task<Result<std::shared_ptr<Replica>>> Pool::create_clone(std::shared_ptr<Replic
   co_return std::move(*replica);
 }
 
+// Marks are true only as long as the volume that they name lies directly on the snapshot.
+Task<Result<>> Pool::remove_marks(Volume& snapshot) {
+  format::BlobMetadata metadata = snapshot.metadata;
+  metadata.remove_link(format::kSnapshotInProgressLink);
+  metadata.remove_link(format::kSnapshotRemovalLink);
+  if (metadata.internal_xattrs == snapshot.metadata.internal_xattrs) co_return Result<>{};
+  co_return co_await persist_metadata(snapshot, std::move(metadata));
+}
+
 // Order: the snapshot marked as being removed (SNAPRM); its child with all that it saw through the snapshot, on top of
 // the snapshot's parent; the snapshot's root erased. The child's extent pages are written in new places, so that its
 // root alone decides whom a cluster belongs to.
@@ -205,6 +216,7 @@ Task<Result<>> Pool::merge_into_child(Volume& volume) {
 
   {
     format::BlobMetadata marked = volume.metadata;
+    marked.remove_link(format::kSnapshotInProgressLink);
     marked.set_link(format::kSnapshotRemovalLink, child.id());
     if (auto done = co_await persist_metadata(volume, std::move(marked)); !done) co_return done;
   }
@@ -259,11 +271,11 @@ Task<Result<>> Pool::merge_into_child(Volume& volume) {
     done = co_await change.commit();
   }
   if (!done) {
-    // The snapshot stays; its mark would mislead a later recovery.
-    format::BlobMetadata unmarked = volume.metadata;
-    unmarked.remove_link(format::kSnapshotRemovalLink);
-    if (auto restored = co_await persist_metadata(volume, std::move(unmarked)); !restored) {
-      log::error("pool '{}': {}", name_, restored.error().to_string());
+    // The snapshot stays, and its mark goes, unless the child may have taken its place already: the import decides.
+    if (!change.may_show()) {
+      if (auto unmarked = co_await remove_marks(volume); !unmarked) {
+        log::error("pool '{}': {}", name_, unmarked.error().to_string());
+      }
     }
     co_return done;
   }
@@ -293,6 +305,7 @@ Task<Result<>> Pool::merge_into_child(Volume& volume) {
   if (!removed) {
     // The next import sees to it; until then its space stays taken.
     log::error("pool '{}': {}", name_, removed.error().to_string());
+    store_->set_uncertain();
     co_return Result<>{};
   }
   co_await discard_clusters(std::move(clusters));

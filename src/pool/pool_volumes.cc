@@ -130,6 +130,9 @@ Task<Result<std::shared_ptr<Replica>>> Pool::create_replica(CreateReplicaRequest
 // cleared; then all of it is free.
 Task<Result<>> Pool::delete_volume(Volume& volume) {
   CAIRN_CHECK(volume.replica == nullptr && volume.children.empty());
+  if (volume.parent != nullptr) {
+    if (auto unmarked = co_await remove_marks(*volume.parent); !unmarked) co_return unmarked;
+  }
   MetadataChange change(space_, *store_);
   change.erase_root(volume.root_page());
   for (const uint32_t page : volume.chain_pages) change.erase_page(page);
@@ -263,7 +266,9 @@ Task<Result<>> Pool::resize_replica(std::shared_ptr<Replica> replica, uint64_t s
     co_await replica->publish(shorter);
   }
   if (auto done = co_await change.commit(); !done) {
-    if (after < before) {
+    if (after < before && change.may_show()) {
+      volume.map = std::move(map);  // what is written beyond the new end could be lost
+    } else if (after < before) {
       co_await replica->publish(volume.make_chain());
       replica->set_num_blocks(before * blocks_per_cluster);
     }
