@@ -292,6 +292,57 @@ TEST_F(HostileTarget, AWriteIsNotSentAgainBeforeTheControllerHasGivenUp) {
   }
 }
 
+// Several commands take too long at once: each is aborted, before any of them takes the connection along.
+TEST_F(HostileTarget, AllSlowCommandsAreAborted) {
+  build(51, "io_timeout_ms=1000");
+  ASSERT_TRUE(open());
+  constexpr int kNumWrites = 5;
+  int num_dropped = 0, num_answers = 0, num_done = 0;
+  proxy().tamper = [&](Pdu pdu) -> Tampering {
+    if (type_of(pdu) == PduType::kR2t && num_dropped < kNumWrites) return ++num_dropped, Tampering{};
+    num_answers += type_of(pdu) == PduType::kCapsuleResp;
+    return {.send = {std::move(pdu)}};
+  };
+  const size_t before = proxy().num_connections();
+  std::vector<std::byte> data(65536);
+  {
+    const runtime::Reactor::Scope scope(site_->node().reactor(0));
+    for (int i = 0; i < kNumWrites; ++i) {
+      site_->node().reactor(0).spawn(
+          "write", [](block::Channel& channel, std::vector<std::byte>& bytes, int& done) -> runtime::Task<> {
+            const iovec piece{bytes.data(), bytes.size()};
+            const auto status = co_await block::perform(
+                channel, {.type = IoType::kWrite, .lba = 0, .num_blocks = bytes.size() / 512, .data = {&piece, 1}});
+            EXPECT_TRUE(status.is_success()) << status.to_string();
+            ++done;
+          }(site_->channel(), data, num_done));
+    }
+  }
+  site_->world().run_for(std::chrono::milliseconds(1400));
+  EXPECT_EQ(proxy().num_connections(), before);
+  EXPECT_EQ(num_answers, kNumWrites);  // to Abort
+  site_->run_until([&] { return num_done == kNumWrites; });
+  site_->end();
+}
+
+TEST_F(HostileTarget, FlushIsSentWhateverIdentifySays) {
+  build(52, "");
+  bool identified = false;
+  proxy().tamper = [&](Pdu pdu) -> Tampering {
+    if (type_of(pdu) == PduType::kC2hData && !std::exchange(identified, true)) {
+      pdu[sizeof(nvme::C2hData) + offsetof(nvme::IdentifyController, vwc)] = {};
+    }
+    return {.send = {std::move(pdu)}};
+  };
+  ASSERT_TRUE(open());
+  EXPECT_FALSE(site_->device().has_volatile_cache());
+  unsigned count = 0;
+  proxy().tamper = [&](Pdu pdu) -> Tampering { return ++count, Tampering{.send = {std::move(pdu)}}; };
+  EXPECT_TRUE(site_->io({.type = IoType::kFlush}).is_success());
+  EXPECT_EQ(count, 1u);
+  site_->end();
+}
+
 // The connection ends right behind one of the answers that opening waits for: that is noticed, whichever it is.
 TEST_F(HostileTarget, TheEndOfTheConnectionIsNoticedWhileOpening) {
   for (unsigned last = 1; last <= 16; ++last) {

@@ -133,6 +133,50 @@ TEST(Paths, AnIoThatIsLostAfterTheWindowEnds) {
   site.end();
 }
 
+// The log page cannot be read while the state changes, with its events: the path comes back all the same.
+TEST(Paths, AnaStateIsAskedForUntilItIsKnown) {
+  InitiatorSite site({.seed = 10, .ana = true});
+  Node& proxy = add_second_path(site);
+  ASSERT_TRUE(site.open(InitiatorSite::uri("", kSecondPath)));
+  auto set = [&](target::AnaState state) {
+    site.site().run(site.site().target_node(), site.site().target().subsystem->find_namespace(1)->set_ana_state(state));
+  };
+  unsigned num_failed = 0;
+  auto& program = proxy.program<TamperingProxy>();
+  program.tamper = [&](Pdu pdu) -> Tampering {
+    const auto header = nvme::load<nvme::PduCommonHeader>(pdu);
+    if (header.type != nvme::PduType::kC2hData || pdu.size() <= 4096 + 24) return {.send = {std::move(pdu)}};
+    ++num_failed;
+    nvme::Cqe failure{.cid = nvme::load<nvme::C2hData>(pdu).cccid};
+    failure.set_status(nvme::Status::generic(nvme::GenericStatus::kInternalError));
+    Pdu response(nvme::kMaxHeaderSize);
+    response.resize(nvme::encode_capsule_resp(std::span<std::byte, nvme::kMaxHeaderSize>(response), failure, {}));
+    return {.send = {response}};
+  };
+  set(target::AnaState::kInaccessible);
+  std::vector<std::byte> data(512);
+  std::optional<nvme::Status> status;
+  {
+    const runtime::Reactor::Scope scope(site.node().reactor(0));
+    site.node().reactor(0).spawn("io",
+                                 [](block::Channel& channel, std::vector<std::byte>& bytes,
+                                    std::optional<nvme::Status>& out) -> runtime::Task<> {
+                                   const iovec piece{bytes.data(), bytes.size()};
+                                   out = co_await block::perform(
+                                       channel, {.type = IoType::kRead, .num_blocks = 1, .data = {&piece, 1}});
+                                 }(site.channel(), data, status));
+  }
+  site.world().run_for(seconds(2));
+  set(target::AnaState::kOptimized);
+  site.world().run_for(milliseconds(500));
+  EXPECT_GT(num_failed, 0u);
+  EXPECT_FALSE(status.has_value());
+  program.tamper = {};
+  site.run_until([&] { return status.has_value(); });
+  EXPECT_TRUE(status->is_success()) << status->to_string();
+  site.end();
+}
+
 struct Listener final : block::DeviceListener {
   void on_resized(block::Device&) override { ++resizes; }
   void on_removed(block::Device&) override {

@@ -40,6 +40,7 @@ Controller::~Controller() {
 Task<Result<>> Controller::connect() {
   CAIRN_CHECK(admin_ == nullptr);
   lost_.reset();
+  namespace_missing_ = false;
   announced_ = false;
   limit_ = std::min(options_.admin_timeout, options_.connect_timeout);
   Result<> connected;
@@ -69,6 +70,7 @@ Task<Result<>> Controller::try_connect() {
   if (auto identified = co_await identify_controller(); !identified) co_return identified;
   if (auto set = co_await set_features(); !set) co_return set;
   auto found = co_await identify_namespace();
+  namespace_missing_ = !found && found.error().code() == Code::kNotFound;
   if (!found) co_return fail(std::move(found.error()));
   namespace_ = *found;
   co_return Result<>{};

@@ -86,6 +86,8 @@ class Controller final : private QueuePair::Owner {
   const runtime::SocketAddress& address() const { return address_; }
   const ControllerInfo& info() const { return info_; }
   const NamespaceInfo& namespace_info() const { return namespace_; }
+  // The last connect() failed for there being none.
+  bool namespace_missing() const { return namespace_missing_; }
   // Of this association, for Connect of I/O queues.
   nvme::ConnectData connect_data() const;
 
@@ -140,6 +142,7 @@ class Controller final : private QueuePair::Owner {
   TimePoint lost_at_{};        // and when
   TimePoint settled_at_{};     // when its commands are over; kNever: unknown
   bool predecessors_end_ = false;
+  bool namespace_missing_ = false;
 
   runtime::TaskHandle keep_alive_task_, event_task_;
   size_t num_background_ = 0;

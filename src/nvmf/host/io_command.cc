@@ -118,18 +118,18 @@ bool IoCommand::prepare(const NamespaceInfo& ns) {
     }
     case IoType::kFlush:
       direction = DataDirection::kNone;
-      return ns.volatile_cache;
+      return true;  // whatever Identify says: the controllers of other paths may differ
     case IoType::kReset:
       return false;
   }
   return false;
 }
 
-bool IoCommand::advance(const NamespaceInfo& ns) {
+bool IoCommand::advance() {
   if (io.type == IoType::kFlush || flushing_) return true;
   done_ += num_blocks_;
   if (done_ < io.num_blocks) return false;
-  flushing_ = io.type == IoType::kUnmap && io.fua && ns.volatile_cache;
+  flushing_ = io.type == IoType::kUnmap && io.fua;
   return !flushing_;
 }
 

@@ -26,7 +26,7 @@ class IoCommand final : public Command {
   // Describes the next piece: what build() and the data pointers say. False: nothing has to be asked of the controller.
   bool prepare(const NamespaceInfo& ns);
   // A piece has succeeded. True: that was all.
-  bool advance(const NamespaceInfo& ns);
+  bool advance();
   bool is_fused() const { return io.type == block::IoType::kCompareAndWrite; }
   Command& second();  // of a fused pair
   size_t num_commands() const { return is_fused() ? 2 : 1; }

@@ -138,7 +138,7 @@ void Lane::ended(IoCommand& command) {
     judge(command, status);
     return;
   }
-  if (!command.advance(namespace_)) {
+  if (!command.advance()) {
     wait(command, true);
     send_waiting();
     return;
@@ -253,8 +253,12 @@ Lane::Path* Lane::path_of(const QueuePair& queue) {
 bool Lane::on_timeout(QueuePair& queue, uint16_t cid) {
   Path* path = path_of(queue);
   if (path == nullptr) return false;
-  path->slow_cid.store(cid, std::memory_order_relaxed);
-  tell_home(*path, kSlow);
+  for (auto& slow : path->slow_cids) {
+    if (slow.load(std::memory_order_relaxed) != 0) continue;
+    slow.store(cid | kSlowCid, std::memory_order_release);
+    tell_home(*path, kSlow);
+    break;
+  }
   return true;
 }
 
@@ -275,7 +279,10 @@ void Lane::tell_home(Path& path, Notice notice) {
 void Lane::deliver(Path& path) {
   const uint32_t notices = path.notices.exchange(0, std::memory_order_acq_rel);
   if ((notices & kSlow) != 0) {
-    home_.on_slow_command(path.index, qid_, static_cast<uint16_t>(path.slow_cid.load(std::memory_order_relaxed)));
+    for (auto& slow : path.slow_cids) {
+      const uint32_t cid = slow.exchange(0, std::memory_order_acquire);
+      if (cid != 0) home_.on_slow_command(path.index, qid_, static_cast<uint16_t>(cid));
+    }
   }
   if ((notices & kAnaDoubt) != 0) home_.on_ana_doubt(path.index);
   if ((notices & kLost) != 0) home_.on_queue_lost(path.index);

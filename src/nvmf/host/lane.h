@@ -10,6 +10,7 @@
 // the old controller executes nothing any more. A compare-and-write is not sent again.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <vector>
@@ -76,6 +77,8 @@ class Lane final : private QueuePair::Owner {
   runtime::Task<Result<QueuePair::Answer>> run(nvme::Sqe sqe, std::span<std::byte> data);
 
  private:
+  static constexpr size_t kMaxSlow = 8;  // commands to be aborted at once; others end with the connection
+  static constexpr uint32_t kSlowCid = 1u << 16;
   struct Path {
     Lane* lane = nullptr;
     size_t index = 0;
@@ -87,7 +90,7 @@ class Lane final : private QueuePair::Owner {
 
     // For the home reactor; bits of Notice.
     std::atomic<uint32_t> notices{0};
-    std::atomic<uint32_t> slow_cid{0};
+    std::array<std::atomic<uint32_t>, kMaxSlow> slow_cids{};  // 0: free, else with kSlowCid
     std::unique_ptr<runtime::Message> message;
   };
   enum Notice : uint32_t { kLost = 1, kAnaDoubt = 2, kSlow = 4 };

@@ -44,6 +44,28 @@ Duration with_jitter(Duration duration) {
 
 }  // namespace
 
+// Returned by lock_lanes(); unlocks.
+class NvmeDevice::LanesGuard {
+ public:
+  explicit LanesGuard(NvmeDevice& device) : device_(&device) {}
+  LanesGuard(LanesGuard&& other) noexcept : device_(std::exchange(other.device_, nullptr)) {}
+  LanesGuard& operator=(LanesGuard&&) = delete;
+  ~LanesGuard() {
+    if (device_ == nullptr || abandoning()) return;
+    device_->lanes_locked_ = false;
+    device_->lanes_unlocked_.pulse();
+  }
+
+ private:
+  NvmeDevice* device_;
+};
+
+Task<NvmeDevice::LanesGuard> NvmeDevice::lock_lanes() {
+  while (lanes_locked_) static_cast<void>(co_await lanes_unlocked_.wait_uninterrupted());
+  lanes_locked_ = true;
+  co_return LanesGuard(*this);
+}
+
 // ---- Life ----
 
 Task<Result<std::shared_ptr<NvmeDevice>>> NvmeDevice::open(ConnectionOptions options) {
@@ -67,7 +89,8 @@ NvmeDevice::NvmeDevice(std::unique_ptr<const ConnectionOptions> options,
               .driver_name = "nvme"},
              geometry_of(controllers[connected]->namespace_info())),
       options_(std::move(options)),
-      namespace_(controllers[connected]->namespace_info()) {
+      namespace_(controllers[connected]->namespace_info()),
+      volatile_cache_(namespace_.volatile_cache) {
   if (options_->uuid && *options_->uuid != uuid()) {
     log::warn("{}: the namespace has the UUID {}, the URI says {}", name(), uuid().to_string(),
               options_->uuid->to_string());
@@ -100,6 +123,7 @@ Task<> NvmeDevice::end(bool settle) {
   stopping_ = true;
   for (auto& path : paths_) path->task.cancel();
   for (auto& path : paths_) static_cast<void>(co_await path->ended.wait_uninterrupted());
+  const auto guard = co_await lock_lanes();
   for (auto& lane : lanes_) {
     co_await call_on(lane->reactor(), [&lane] { return lane->stop(); });
   }
@@ -144,8 +168,7 @@ Task<Result<std::unique_ptr<block::Channel>>> NvmeDevice::make_channel() {
 }
 
 Task<Result<Lane*>> NvmeDevice::lane_on(runtime::Reactor& reactor) {
-  const auto guard = co_await lanes_mutex_.lock();
-  if (!guard) co_return fail(guard.error());
+  const auto guard = co_await lock_lanes();
   if (stopping_) co_return fail(Code::kUnavailable, fmt::format("bdev '{}' is being removed", name()));
   const auto found = std::ranges::find(lanes_, &reactor, [](const auto& lane) { return &lane->reactor(); });
   if (found != lanes_.end()) co_return found->get();
@@ -174,7 +197,7 @@ Task<Result<>> NvmeDevice::connect_lane(Lane& lane, Path& path) {
                                   .connect_data = controller.connect_data(),
                                   .entries = controller.info().max_queue_entries,
                                   .max_capsule_data = controller.info().max_capsule_data,
-                                  .ana = path.ana};
+                                  .ana = path.gone ? AnaState::kPersistentLoss : path.ana};
   co_return co_await call_on(lane.reactor(),
                              [&lane, &path, &connection] { return lane.connect(path.index, connection); });
 }
@@ -272,6 +295,8 @@ Task<Result<>> NvmeDevice::connect_path(Path& path) {
   if (connected) connected = co_await bring_into_use(path);
   if (!connected) {
     path.connected = false;
+    const bool elsewhere = std::ranges::any_of(paths_, [](const auto& p) { return p->gone; });
+    if (path.controller->namespace_missing() && elsewhere) note_gone(path);
     co_await give_up(path);
     co_return connected;
   }
@@ -285,13 +310,12 @@ Task<Result<>> NvmeDevice::bring_into_use(Path& path) {
   auto state = co_await path.controller->read_ana_state();
   if (!state) co_return fail(std::move(state.error()));
   path.ana = *state;
-  const auto guard = co_await lanes_mutex_.lock();
-  if (!guard) co_return fail(guard.error());
+  path.gone = false;
+  const auto guard = co_await lock_lanes();
   for (auto& lane : lanes_) {
     if (auto connected = co_await connect_lane(*lane, path); !connected) co_return connected;
   }
   path.connected = true;
-  path.gone = false;
   co_return Result<>{};
 }
 
@@ -299,14 +323,14 @@ Task<Result<>> NvmeDevice::bring_into_use(Path& path) {
 Task<> NvmeDevice::give_up(Path& path) {
   path.connected = false;
   {
-    const auto guard = co_await lanes_mutex_.lock();
+    const auto guard = co_await lock_lanes();
     for (auto& lane : lanes_) {
       co_await call_on(lane->reactor(), [&lane, &path] { return lane->disconnect(path.index); });
     }
   }
   const bool settled = co_await path.controller->settle();
   co_await path.controller->disconnect(false);
-  const auto guard = co_await lanes_mutex_.lock();
+  const auto guard = co_await lock_lanes();
   for (auto& lane : lanes_) {
     co_await call_on(lane->reactor(), [&lane, &path, settled]() -> Task<> {
       if (settled) {
@@ -319,7 +343,7 @@ Task<> NvmeDevice::give_up(Path& path) {
   }
 }
 
-Result<> NvmeDevice::check_same(const NamespaceInfo& found) const {
+Result<> NvmeDevice::check_same(const NamespaceInfo& found) {
   if (found.uuid != namespace_.uuid || found.nsid != namespace_.nsid || found.block_size != namespace_.block_size) {
     return fail(Code::kFailedPrecondition,
                 fmt::format("another namespace: {} with UUID {} and blocks of {} bytes, not {} with {} and {}",
@@ -330,15 +354,19 @@ Result<> NvmeDevice::check_same(const NamespaceInfo& found) const {
                     found.max_write_zeroes_blocks < namespace_.max_write_zeroes_blocks ||
                     found.max_copy_blocks < namespace_.max_copy_blocks ||
                     found.max_fused_blocks < namespace_.max_fused_blocks || (namespace_.compare && !found.compare) ||
-                    (namespace_.unmap && !found.unmap);
+                    (namespace_.unmap && !found.unmap) ||
+                    (namespace_.write_zeroes_may_deallocate && !found.write_zeroes_may_deallocate);
   if (less) return fail(Code::kFailedPrecondition, "the controller can do less than the one before");
+  if (found.volatile_cache) volatile_cache_.store(true, std::memory_order_release);
   return {};
 }
 
 Task<> NvmeDevice::refresh_ana(Path& path) {
   const auto state = co_await path.controller->read_ana_state();
   if (!state) {
-    log::warn("{}: {}", name(), state.error().to_string());
+    // serve_path asks again.
+    if (path.ana != AnaState::kChange) log::warn("{}: {}", name(), state.error().to_string());
+    path.ana = AnaState::kChange;
     co_return;
   }
   if (*state != path.ana) {
@@ -346,11 +374,15 @@ Task<> NvmeDevice::refresh_ana(Path& path) {
               static_cast<unsigned>(*state));
   }
   path.ana = *state;
-  const auto guard = co_await lanes_mutex_.lock();
-  if (!guard || path.lost) co_return;
+  co_await tell_lanes(path);
+}
+
+Task<> NvmeDevice::tell_lanes(Path& path) {
+  const auto guard = co_await lock_lanes();
+  if (path.lost) co_return;
   for (auto& lane : lanes_) {
     co_await call_on(lane->reactor(), [&lane, &path]() -> Task<> {
-      lane->set_ana_state(path.index, path.ana);
+      lane->set_ana_state(path.index, path.gone ? AnaState::kPersistentLoss : path.ana);
       co_return;
     });
   }
@@ -359,7 +391,7 @@ Task<> NvmeDevice::refresh_ana(Path& path) {
 Task<> NvmeDevice::refresh_namespace(Path& path) {
   const auto found = co_await path.controller->identify_namespace();
   if (found) {
-    path.gone = false;
+    const bool was_gone = std::exchange(path.gone, false);
     if (const auto same = check_same(*found); !same) {
       log::error("{}: {}", name(), same.error().to_string());
       on_queue_lost(path.index);
@@ -369,15 +401,22 @@ Task<> NvmeDevice::refresh_namespace(Path& path) {
       log::info("{}: size changed from {} to {} blocks", name(), num_blocks(), found->num_blocks);
     }
     set_num_blocks(found->num_blocks);
+    if (was_gone) co_await tell_lanes(path);
     co_return;
   }
   if (found.error().code() != Code::kNotFound) {
     log::warn("{}: {}", name(), found.error().to_string());
     co_return;
   }
+  note_gone(path);
+  if (!removed()) co_await tell_lanes(path);
+}
+
+// A path that is merely disconnected may have the namespace yet.
+void NvmeDevice::note_gone(Path& path) {
   path.gone = true;
-  const bool everywhere = std::ranges::all_of(paths_, [](const auto& p) { return p->gone || !p->connected; });
-  if (!everywhere) co_return;
+  const bool everywhere = std::ranges::all_of(paths_, [](const auto& p) { return p->gone; });
+  if (!everywhere || removed()) return;
   log::warn("{}: the namespace is gone", name());
   announce_removal();
 }
@@ -396,7 +435,7 @@ NvmeDevice::Path* NvmeDevice::connected_path() {
   Path* best = nullptr;
   for (auto& path : paths_) {
     if (!path->connected || path->lost || !path->controller->connected()) continue;
-    if (best == nullptr || (!usable(best->ana) && usable(path->ana))) best = path.get();
+    if (best == nullptr || ((best->gone || !usable(best->ana)) && !path->gone && usable(path->ana))) best = path.get();
   }
   return best;
 }

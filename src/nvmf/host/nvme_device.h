@@ -8,6 +8,7 @@
 // What I/O gets to see of it: nothing, as long as a path comes back within the retry window. See lane.h.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -42,7 +43,7 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   ~NvmeDevice() override;
 
   bool is_remote() const override { return true; }
-  bool has_volatile_cache() const override { return namespace_.volatile_cache; }
+  bool has_volatile_cache() const override { return volatile_cache_.load(std::memory_order_acquire); }
   runtime::Task<Result<>> rescan() override;
   runtime::Task<> stop() override;
   // Ends all I/O, for a user who does not wait for it any longer; the removal must have been announced. Returns when no
@@ -90,7 +91,7 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
     bool lanes_to_bind = false;
     bool rescan = false;
     bool ana_changed = false;
-    bool gone = false;  // has no such namespace any more
+    bool gone = false;  // has no such namespace any more; lanes do not use it
     nvme::AnaState ana = nvme::AnaState::kOptimized;
     std::vector<std::pair<uint16_t, uint16_t>> to_abort;  // QID, CID
     runtime::Event changed;
@@ -115,16 +116,23 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   runtime::Task<> give_up(Path& path);
   runtime::Task<> refresh_namespace(Path& path);
   runtime::Task<> refresh_ana(Path& path);
+  runtime::Task<> tell_lanes(Path& path);
+  void note_gone(Path& path);
   runtime::Task<Result<Lane*>> lane_on(runtime::Reactor& reactor);
   runtime::Task<Result<>> connect_lane(Lane& lane, Path& path);
-  Result<> check_same(const NamespaceInfo& found) const;
+  Result<> check_same(const NamespaceInfo& found);
   Path* connected_path();
 
   const std::unique_ptr<const ConnectionOptions> options_;
   const NamespaceInfo namespace_;  // as it was found first; the size is Device's
   std::vector<std::unique_ptr<Path>> paths_;
   std::vector<std::unique_ptr<Lane>> lanes_;
-  runtime::Mutex lanes_mutex_;  // lanes are added, connected and disconnected under it
+  // Lanes are added, connected and disconnected by one task at a time, which cancelling does not keep from waiting.
+  class LanesGuard;
+  runtime::Task<LanesGuard> lock_lanes();
+  bool lanes_locked_ = false;
+  runtime::Event lanes_unlocked_;     // pulsed
+  std::atomic<bool> volatile_cache_;  // of any of the controllers
   bool stopping_ = false;
 };
 
