@@ -212,6 +212,40 @@ TEST(Paths, SizeAndRemovalAreAnnounced) {
   site.end();
 }
 
+// One of two paths, the one in use, says that it has no namespace any more.
+TEST(Paths, GoneOnOneOfTwo) {
+  InitiatorSite site({.seed = 11, .num_blocks = 4096});
+  Node& proxy = add_second_path(site);
+  ASSERT_TRUE(site.open(InitiatorSite::uri("paths=10.0.0.1:8420", kSecondPath)));
+  site.run_until([&] { return site.device().paths()[1].connected; });
+  Listener listener;
+  site.device().add_listener(listener);
+  unsigned num_emptied = 0, num_reads = 0;
+  auto& program = proxy.program<TamperingProxy>();
+  program.tamper = [&](Pdu pdu) -> Tampering {
+    const auto header = nvme::load<nvme::PduCommonHeader>(pdu);
+    if (header.type == nvme::PduType::kC2hData && pdu.size() >= sizeof(nvme::C2hData) + 4096) {
+      std::fill(pdu.begin() + sizeof(nvme::C2hData), pdu.end(), std::byte{0});
+      ++num_emptied;
+    }
+    num_reads += header.type == nvme::PduType::kC2hData && pdu.size() == sizeof(nvme::C2hData) + 512;
+    return {.send = {std::move(pdu)}};
+  };
+  site.site().run(site.site().target_node(), [](block::Registry& registry) -> runtime::Task<> {
+    EXPECT_TRUE(
+        co_await registry.create("malloc:///m?resize&num_blocks=8192&uuid=0a1b2c3d-1111-4222-8333-444455556666"));
+  }(site.site().target().registry));
+  site.run_until([&] { return listener.resizes > 0 && num_emptied >= 2; });
+  site.world().run_for(seconds(1));
+  std::vector<std::byte> data(512);
+  EXPECT_TRUE(site.io({.type = IoType::kRead}, &data).is_success());
+  EXPECT_EQ(num_reads, 0u);
+  EXPECT_EQ(listener.removals, 0);
+  listener.unlink();
+  program.tamper = {};
+  site.end();
+}
+
 TEST(PassThrough, Reservations) {
   InitiatorSite site({.seed = 3});
   ASSERT_TRUE(site.open(InitiatorSite::uri()));
