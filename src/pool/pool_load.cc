@@ -326,7 +326,25 @@ Task<Result<>> Pool::finish_interrupted_snapshots() {
       change.erase_page(page);
     }
   }
+  // First the volumes stop naming what is the snapshots', then the marks go: a crash in between begins here again.
   std::map<Volume*, std::pair<format::BlobMetadata, std::vector<uint32_t>>, ByBlobId> changed;
+  MetadataChange merge(space_, *store_);
+  for (const auto& [volume, indices] : merged) {
+    if (std::ranges::find(kept, volume) != kept.end())
+      co_return damaged(fmt::format("volume '{}' takes part in two interrupted changes", volume->attributes.name));
+    std::vector<uint64_t> extent_pages;
+    for (const auto& [index, cluster] : indices) {
+      const uint64_t number = index / format::kClustersPerExtentPage;
+      if (extent_pages.empty() || extent_pages.back() != number) extent_pages.push_back(number);
+    }
+    format::BlobMetadata metadata = volume->metadata;
+    auto chain = put_volume(merge, *volume, metadata, {*volume->map, volume->num_clusters(), indices}, extent_pages);
+    if (!chain) co_return fail(std::move(chain.error()));
+    changed.emplace(volume, std::pair(std::move(metadata), std::move(*chain)));
+  }
+  if (!merged.empty()) {
+    if (auto done = co_await merge.commit(); !done) co_return done;
+  }
   for (Volume* snapshot : kept) {
     format::BlobMetadata metadata = snapshot->metadata;
     metadata.remove_link(format::kSnapshotRemovalLink);
@@ -335,19 +353,6 @@ Task<Result<>> Pool::finish_interrupted_snapshots() {
     auto chain = change.put_chain(metadata, snapshot->chain_pages);
     if (!chain) co_return fail(std::move(chain.error()));
     changed.emplace(snapshot, std::pair(std::move(metadata), std::move(*chain)));
-  }
-  for (const auto& [volume, indices] : merged) {
-    if (changed.contains(volume))
-      co_return damaged(fmt::format("volume '{}' takes part in two interrupted changes", volume->attributes.name));
-    std::vector<uint64_t> extent_pages;
-    for (const auto& [index, cluster] : indices) {
-      const uint64_t number = index / format::kClustersPerExtentPage;
-      if (extent_pages.empty() || extent_pages.back() != number) extent_pages.push_back(number);
-    }
-    format::BlobMetadata metadata = volume->metadata;
-    auto chain = put_volume(change, *volume, metadata, {*volume->map, volume->num_clusters(), indices}, extent_pages);
-    if (!chain) co_return fail(std::move(chain.error()));
-    changed.emplace(volume, std::pair(std::move(metadata), std::move(*chain)));
   }
   if (auto done = co_await change.commit(); !done) co_return done;
   for (auto& [volume, now] : changed) {
