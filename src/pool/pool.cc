@@ -271,6 +271,9 @@ Task<Result<>> Pool::remove_all_replicas() {
 }
 
 Task<Result<>> Pool::export_pool() {
+  const auto turn = co_await ending_.lock();
+  if (!turn) co_return fail(turn.error());
+  if (disk_ == nullptr) co_return fail(pool_error::pool_not_found(name_));
   closing_ = true;
   co_await wait_until_unused();
   if (auto removed = co_await remove_all_replicas(); !removed) {
@@ -283,6 +286,9 @@ Task<Result<>> Pool::export_pool() {
 }
 
 Task<Result<>> Pool::destroy() {
+  const auto turn = co_await ending_.lock();
+  if (!turn) co_return fail(turn.error());
+  if (disk_ == nullptr) co_return fail(pool_error::pool_not_found(name_));
   closing_ = true;
   co_await wait_until_unused();
   if (auto removed = co_await remove_all_replicas(); !removed) {
@@ -310,6 +316,8 @@ Task<Result<>> Pool::destroy() {
 }
 
 Task<> Pool::abandon() {
+  const auto turn = co_await ending_.lock();
+  if (!turn || disk_ == nullptr) co_return;
   closing_ = true;
   // Replicas that do not let go stay refused; they are asked again.
   while (true) {

@@ -261,6 +261,7 @@ class Pool : public std::enable_shared_from_this<Pool> {
   std::unordered_map<std::string, Volume*> by_uuid_;     // text
   std::unordered_map<std::string, uint32_t> clones_of_;  // by the UUID of the source snapshot
 
+  runtime::Mutex ending_;             // who exports, destroys or abandons the pool
   runtime::Mutex changing_;           // who changes metadata, the maps or the space
   IntrusiveList<block::Io> waiting_;  // steps
   bool serving_ = false;
