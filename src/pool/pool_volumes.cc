@@ -184,8 +184,13 @@ Task<Result<>> Pool::destroy_replica(std::shared_ptr<Replica> replica) {
       co_return fail(turn.error());
     }
     clone = volume.attributes.clone;
+    const bool was_uncertain = store_->uncertain();
     if (auto deleted = co_await remove_volume(volume); !deleted) {
       volume.removing = false;
+      // It is back, unless the disk may not have it any more: what is written to it could be lost.
+      if (was_uncertain || !store_->uncertain()) {
+        if (auto added = add_replica(volume); !added) log::error("pool '{}': {}", name_, added.error().to_string());
+      }
       co_return fail(pool_error::replica_destroy_failed(name, std::move(deleted.error())));
     }
   }
