@@ -408,6 +408,13 @@ Task<Result<>> MetadataStore::close_clean(const Bitmap& pages, const Bitmap& clu
   if (auto done = co_await write_mask(MaskType::kUsedClusters, layout_.used_cluster_mask, clusters); !done) {
     co_return done;
   }
+  // The journal is of no use any more: its pages are stable, and what others make of them must not be mended with it.
+  if (const auto place = format::page_journal_place(layout_); place.capacity > 0) {
+    const auto zeroes = std::make_unique<Page>();
+    IoBatch batch(disk_);
+    batch.add(IoType::kWrite, place.first_page * kPageSize, kPageSize, zeroes->bytes.data());
+    if (auto done = check("erasing the page journal", co_await batch.run()); !done) co_return done;
+  }
   if (auto done = co_await flush(); !done) co_return done;
   super_.clean = true;
   auto done = co_await write_super();

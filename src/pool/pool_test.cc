@@ -5,6 +5,7 @@
 #include <map>
 
 #include "pool/format/blob_chain.h"
+#include "pool/format/page_journal.h"
 #include "pool/test_site.h"
 
 namespace cairn::pool {
@@ -393,6 +394,19 @@ TEST(PoolTest, SharesAreStoredAndMadeAgainByTheImport) {
   EXPECT_EQ(site.replica("r1")->attribute("shared"), "true");
   ASSERT_TRUE(site.run(pool->destroy_replica(site.replica("r1"))));
   EXPECT_EQ(shared.size(), 1u);
+}
+
+// Another tool may change the pages, and crash, before they are loaded here again.
+TEST(PoolTest, ACleanPoolHasNoJournal) {
+  TestSite site;
+  auto pool = site.create();
+  ASSERT_TRUE(site.create_replica(*pool, 1, 8 * kMiB, true));
+  const auto place = format::page_journal_place(pool->layout());
+  ASSERT_GT(place.capacity, 0u);
+  EXPECT_NE(site.page_on_disk(place.first_page * format::kPageSize), zeroes(format::kPageSize));
+  pool.reset();
+  ASSERT_TRUE(site.run(site.pools().export_pool("tpool")));
+  EXPECT_EQ(site.page_on_disk(place.first_page * format::kPageSize), zeroes(format::kPageSize));
 }
 
 TEST(PoolTest, DestroyedPoolLeavesABlankDisk) {
