@@ -45,7 +45,7 @@ const Table kMessages = {
     {"PoolTypeValue", "PoolType value=1"},
     {"CreatePoolRequest",
      "string name=1; StringValue uuid=2; repeated string disks=3; PoolType pooltype=4; optional uint32 cluster_size=5; "
-     "optional PoolMetadataArgs md_args=6"},
+     "optional PoolMetadataArgs md_args=6; bool overwrite=100"},  // 100: ours (docs/compatibility.md)
     {"PoolMetadataArgs", "optional float md_resv_ratio=1"},
     {"ImportPoolRequest", "string name=1; StringValue uuid=2; repeated string disks=3; PoolType pooltype=4"},
     {"Pool",
