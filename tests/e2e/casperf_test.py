@@ -78,7 +78,9 @@ class Casperf(EngineCase):
         process = self.start_casperf("--verify", "-b", "4096", "-q", "4", "-d", "1s", f"aio://{self.disk}")
         with self.disk.open("r+b") as file:
             file.seek(777 * 512 + 100)
-            file.write(b"\xff")
+            written = file.read(1)[0]
+            file.seek(-1, os.SEEK_CUR)
+            file.write(bytes([written ^ 0xff]))  # whatever this run has put there, something else
         output, errors = process.communicate(timeout=TIMEOUT_S)
         self.assertEqual(process.returncode, 3, output + errors)
         self.assertIn("block 777: corrupt: byte 64 on: ", output)
