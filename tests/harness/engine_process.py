@@ -39,11 +39,13 @@ class Engine:
     """
 
     def __init__(self, engine: pathlib.Path, client: pathlib.Path, folder: pathlib.Path, options: tuple[str, ...] = (),
-                 environment: dict[str, str] | None = None, target_ip: str = "127.0.0.1"):
+                 environment: dict[str, str] | None = None, target_ip: str = "127.0.0.1", prefix: tuple[str, ...] = ()):
+        """prefix: a command before the engine's and its client's, such as one that takes them into a namespace."""
         self._engine = engine
         self._client = client
         self._options = options
         self._environment = environment or {}
+        self._prefix = prefix
         self._process: subprocess.Popen | None = None
         self._ended = False  # because somebody wanted it to
         self.target_ip = target_ip
@@ -63,7 +65,7 @@ class Engine:
             self.kill()
 
     def command(self) -> list[str | pathlib.Path]:
-        return [self._engine, "--grpc-ip", "127.0.0.1", "--grpc-port", str(self.grpc_port), "-r", self.json_rpc_socket,
+        return [*self._prefix, self._engine, "--grpc-ip", "127.0.0.1", "--grpc-port", str(self.grpc_port), "-r", self.json_rpc_socket,
                 "-y", self._config, *self._options]
 
     def start(self) -> None:
@@ -107,6 +109,13 @@ class Engine:
         self._process.wait()
         self._process.stdout.close()
 
+    def freeze(self) -> None:
+        """SIGSTOP: the process stands still, its connections stay open."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def check_log(self) -> None:
         found = COMPLAINTS.search(self.log_path.read_text(errors="replace"))
         if found:
@@ -128,7 +137,7 @@ class Engine:
 
     def client_result(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Whatever the exit code."""
-        return subprocess.run([self._client, "-b", f"http://127.0.0.1:{self.grpc_port}", *arguments],
+        return subprocess.run([*self._prefix, self._client, "-b", f"http://127.0.0.1:{self.grpc_port}", *arguments],
                               text=True, capture_output=True, timeout=CLIENT_TIMEOUT_S)
 
     def client(self, *arguments: str) -> str:

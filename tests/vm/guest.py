@@ -1,7 +1,8 @@
 """A virtual machine with a real Linux kernel, in which the host runs shell commands.
 
 QEMU emulates the processor (no KVM needed). The agent inside (guest/agent.c) takes commands over a virtio-serial port
-and streams their output back; the kernel's console goes to a file. The guest reaches the host's 127.0.0.1 as 10.0.2.2.
+and streams their output back; the kernel's console goes to a file. The guest reaches the host's 127.0.0.1 as 10.0.2.2, or
+is on the bridge of a network of namespaces (harness/network.py).
 
     with Guest("6.12") as guest:
         guest.check("nvme list")
@@ -23,6 +24,7 @@ import image
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "harness"))
 
 import child_process  # noqa: E402
+from network import Network  # noqa: E402
 
 HOST_ADDRESS = "10.0.2.2"  # as the guest sees it
 
@@ -86,11 +88,12 @@ class Guest:
     """Life cycle: entering the context boots it, leaving it kills it. Nothing in a guest survives."""
 
     def __init__(self, kernel: str, *, cpus: int = 1, memory_mib: int = 512, number: int = 1,
-                 logs: pathlib.Path | None = None, forward: dict[int, int] | None = None):
+                 logs: pathlib.Path | None = None, forward: dict[int, int] | None = None, network: Network | None = None):
         """number: 1..240, tells several guests apart (address, MAC, host NQN). logs: where the console's file goes.
 
-        forward: ports of the host's 127.0.0.1 that lead to ports of the guest."""
+        forward: ports of the host's 127.0.0.1 that lead to ports of the guest. network: the guest is on its bridge."""
         self._forward = forward or {}
+        self._network = network
         self.kernel = kernel
         self.number = number
         self.boot_seconds = 0.0
@@ -106,6 +109,8 @@ class Guest:
 
     def __enter__(self) -> "Guest":
         started = time.monotonic()
+        if self._network:
+            self._network.add_tap(self.tap)
         self._control, qemu_end = socket.socketpair()
         with qemu_end:
             try:
@@ -129,6 +134,11 @@ class Guest:
         self._control.close()
         if self._temporary:
             self._temporary.cleanup()
+
+    @property
+    def tap(self) -> str:
+        """Its interface on the bridge of a network."""
+        return f"tap{self.number}"
 
     @property
     def version(self) -> str:
@@ -173,8 +183,11 @@ class Guest:
 
     def _qemu_command(self, control_descriptor: int) -> list:
         mac = f"52:54:00:ca:12:{self.number:02x}"  # fixed: a stale ARP entry costs the first connection seconds
+        forwards = "".join(f",hostfwd=tcp:127.0.0.1:{port}-10.0.2.{14 + self.number}:{inside}"
+                           for port, inside in self._forward.items())
+        link = f"tap,id=net,ifname={self.tap},script=no,downscript=no" if self._network else f"user,id=net{forwards}"
         return [
-            "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+            *(self._network.on_bridge_command() if self._network else []), "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
             "-machine", "q35", "-accel", "tcg,thread=single", "-cpu", "max",
             "-smp", str(self._cpus), "-m", f"{self._memory_mib}M",
             "-kernel", self._image.vmlinux, "-initrd", self._image.initramfs,
@@ -183,8 +196,7 @@ class Guest:
             "-device", "virtio-serial-pci",
             "-chardev", f"socket,id=control,fd={control_descriptor}",
             "-device", "virtserialport,chardev=control,name=cairn.control",
-            "-netdev", "user,id=net" + "".join(f",hostfwd=tcp:127.0.0.1:{port}-10.0.2.{14 + self.number}:{inside}"
-                                               for port, inside in self._forward.items()), "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=",
+            "-netdev", link, "-device", f"virtio-net-pci,netdev=net,mac={mac},romfile=",
         ]
 
     def _send(self, frame: bytes) -> None:

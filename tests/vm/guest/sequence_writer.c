@@ -1,9 +1,9 @@
 // Proves that acknowledged flushes survive a crash of the target.
 //
 //   sequence-writer write DEVICE BLOCKS FLUSH_EVERY   until SIGTERM: stamps blocks 0, 1, …, BLOCKS - 1, 0, … with a
-//   growing
-//                                                     sequence number; after every FLUSH_EVERY blocks fdatasync, then
-//                                                     prints "acked N": all sequence numbers up to N are durable
+//                                                     growing sequence number; after every FLUSH_EVERY blocks fdatasync,
+//                                                     then prints "acked N": all sequence numbers up to N are durable;
+//                                                     at the end "longest gap N ms" between two answers of the device
 //   sequence-writer check DEVICE BLOCKS ACKED         every block holds an intact stamp at least as new as the newest
 //                                                     one up to ACKED that belongs there
 //
@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { kBlockBytes = 4096, kBlockWords = kBlockBytes / 8 };
@@ -42,7 +43,22 @@ static uint64_t number_argument(const char* text) {
   exit(2);
 }
 
+static int64_t now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static int64_t last_answer_ms, longest_gap_ms;
+
+static void note_answer(void) {
+  int64_t now = now_ms();
+  if (now - last_answer_ms > longest_gap_ms) longest_gap_ms = now - last_answer_ms;
+  last_answer_ms = now;
+}
+
 static int write_until_stopped(int device, uint64_t* block, uint64_t blocks, uint64_t flush_every) {
+  last_answer_ms = now_ms();
   for (uint64_t sequence = 1; !stop_requested; ++sequence) {
     for (uint64_t i = 0; i < kBlockWords; ++i) block[i] = word_of(sequence, i);
     off_t offset = (off_t)((sequence - 1) % blocks * kBlockBytes);
@@ -51,14 +67,17 @@ static int write_until_stopped(int device, uint64_t* block, uint64_t blocks, uin
       fprintf(stderr, "write of sequence %" PRIu64 ": %s\n", sequence, written < 0 ? strerror(errno) : "short");
       return 1;
     }
+    note_answer();
     if (sequence % flush_every != 0) continue;
     if (fdatasync(device) != 0) {
       fprintf(stderr, "flush after sequence %" PRIu64 ": %s\n", sequence, strerror(errno));
       return 1;
     }
+    note_answer();
     printf("acked %" PRIu64 "\n", sequence);
     fflush(stdout);
   }
+  printf("longest gap %" PRId64 " ms\n", longest_gap_ms);
   return 0;
 }
 
