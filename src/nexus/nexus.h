@@ -19,6 +19,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,9 +29,11 @@
 #include "block/registry.h"
 #include "nexus/child_health.h"
 #include "nexus/nexus_port.h"
+#include "nexus/nexus_snapshot.h"
 #include "nexus/nexus_state.h"
 #include "nexus/rebuild_job.h"
 #include "nvme/reservation.h"
+#include "nvme/snapshot_message.h"
 #include "runtime/task_waits.h"
 
 namespace cairn::nexus {
@@ -44,6 +47,11 @@ struct NexusOptions {
   Duration child_timeout = std::chrono::seconds(10);
   bool partial_rebuild = true;  // keep logs for children that are away
   RebuildOptions rebuild;
+  // Takes the snapshot that the message describes of a replica in this process; INTERNAL and the like when it cannot.
+  // Empty: there are none.
+  std::function<runtime::Task<Result<>>(std::shared_ptr<block::Device>, nvme::SnapshotMessage)> local_snapshot;
+  // Writes are held back no longer than this for a snapshot.
+  Duration snapshot_limit = std::chrono::seconds(10);
 };
 
 // What hosts and children are to see, for those who export the nexus.
@@ -113,6 +121,9 @@ class Nexus final : public block::Device, private NexusPort::Home, private Rebui
   runtime::Task<Result<>> online_child(std::string uri);
   // Children must have grown before. FAILED_PRECONDITION: smaller; INVALID_ARGUMENT: a child is too small.
   runtime::Task<Result<>> resize(uint64_t size_bytes);
+  // A snapshot of every replica that the request does not skip, all of one moment (nexus_snapshot.h). INTERNAL: the
+  // request does not fit the children, or the I/O under way did not end in time; nothing was taken then.
+  runtime::Task<Result<SnapshotOutcome>> create_snapshot(SnapshotRequest request);
   // Ends I/O (it waits) and closes the children. Again: nothing to do.
   runtime::Task<Result<>> shutdown();
   // Before the device is removed: I/O fails from now on, children are closed.
@@ -181,6 +192,13 @@ class Nexus final : public block::Device, private NexusPort::Home, private Rebui
   runtime::Task<bool> promote(RebuildJob& job) override;
   void on_rebuild_ended(RebuildJob& job) override;
   Result<RebuildJob*> job_of(const std::string& uri) const;
+
+  // nexus_snapshot.cc
+  struct SnapshotRun;
+  Result<std::shared_ptr<SnapshotRun>> plan_snapshot(const SnapshotRequest& request) const;
+  runtime::Task<> flush_within(Duration limit);
+  runtime::Task<> take_within(std::shared_ptr<SnapshotRun> run, Duration limit);
+  runtime::Task<> take_snapshot(std::shared_ptr<SnapshotRun> run, size_t index);
 
   // Tasks that run on after the call that started them; close() waits for them.
   template <typename MakeTask>

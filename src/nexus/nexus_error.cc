@@ -81,6 +81,9 @@ Error no_rebuild_source(string_view nexus) {
 Error rebuild_operation(string_view nexus, string_view child, string_view why) {
   return {Code::kInternal, format("Failed to execute rebuild operation on job {} of nexus {}: {}", child, nexus, why)};
 }
+Error create_snapshot(string_view nexus, string_view why) {
+  return {Code::kInternal, format("Failed to create snapshot on nexus {}: {}", nexus, why)};
+}
 Error save_state(string_view nexus, Error cause) {
   return {Code::kInternal, format("Failed to save the state of nexus {}", nexus), std::move(cause)};
 }

@@ -38,6 +38,7 @@ Error child_not_degraded(std::string_view nexus, std::string_view child, std::st
 Error rebuild_exists(std::string_view nexus, std::string_view child);
 Error no_rebuild_source(std::string_view nexus);
 Error rebuild_operation(std::string_view nexus, std::string_view child, std::string_view why);
+Error create_snapshot(std::string_view nexus, std::string_view why);
 Error save_state(std::string_view nexus, Error cause);
 
 }  // namespace cairn::nexus::nexus_error

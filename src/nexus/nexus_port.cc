@@ -168,7 +168,7 @@ void NexusPort::leave_writes(Op& op) {
   op.unlink();
   for (PortLock& lock : locks_) {
     if (lock.num_before_ > 0 && lock.overlaps(op.io.lba, op.io.num_blocks) && --lock.num_before_ == 0) {
-      lock.home_.post(lock.arrived_);
+      lock.home_.post(lock.granted_);
     }
   }
 }
@@ -494,12 +494,14 @@ void NexusPort::lock(PortLock& lock) {
     if (lock.overlaps(op.io.lba, op.io.num_blocks)) ++lock.num_before_;
   }
   locks_.push_back(lock);
-  if (lock.num_before_ == 0) lock.home_.post(lock.arrived_);
+  if (lock.num_before_ == 0) lock.home_.post(lock.granted_);
 }
 
 void NexusPort::unlock(PortLock& lock) {
   lock.unlink();
-  lock.home_.post(lock.arrived_);
+  if (lock.num_before_ > 0) lock.home_.post(lock.granted_);  // given up: nobody waits any more
+  lock.num_before_ = 0;
+  lock.home_.post(lock.released_);
   retry_held();
 }
 

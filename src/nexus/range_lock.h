@@ -1,6 +1,7 @@
 // Keeps writes away from a range of the nexus on all reactors while a rebuild copies it.
 //
 //   acquire(): from each port's "granted" on, no write to the range starts there, and none is under way.
+//   acquire_within(): gives up when the time is over.
 //   release(): those that were held back go on.
 // Reads are never held back. Home reactor; made once per copier and used again and again without allocation.
 #pragma once
@@ -10,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "base/duration.h"
 #include "base/intrusive_list.h"
 #include "runtime/message.h"
 #include "runtime/task_waits.h"
@@ -21,7 +23,7 @@ class NexusPort;
 // The part of a lock that one port keeps.
 class PortLock : public ListLink<> {
  public:
-  PortLock(NexusPort& port, runtime::Reactor& home, void (*arrived)(void*), void* lock);
+  PortLock(NexusPort& port, runtime::Reactor& home, void (*answered)(void*), void* lock);
 
   NexusPort& port() const { return port_; }
   bool overlaps(uint64_t lba, uint64_t num_blocks) const {
@@ -38,7 +40,9 @@ class PortLock : public ListLink<> {
   size_t num_before_ = 0;  // writes that were under way when it came
   runtime::Message acquire_;
   runtime::Message release_;
-  runtime::Message arrived_;  // at home: granted, or released
+  // At home. One of each for every acquisition, whether it is given up or not.
+  runtime::Message granted_;
+  runtime::Message released_;
 };
 
 class RangeLock {
@@ -50,14 +54,18 @@ class RangeLock {
 
   // Not interrupted by a cancellation. `num_blocks` may reach beyond the end.
   runtime::Task<> acquire(uint64_t lba, uint64_t num_blocks);
+  // False: writes under way did not end in time, or the task was cancelled; nothing is held.
+  runtime::Task<bool> acquire_within(uint64_t lba, uint64_t num_blocks, Duration limit);
   runtime::Task<> release();
 
  private:
-  void arrived();
+  void request(uint64_t lba, uint64_t num_blocks);
+  runtime::Task<> withdraw();
+  void answered();
   std::vector<std::unique_ptr<PortLock>> parts_;
-  size_t num_pending_ = 0;
+  size_t num_pending_ = 0;  // answers of ports
   bool held_ = false;
-  runtime::Event all_arrived_;
+  runtime::Event all_answered_;
 };
 
 }  // namespace cairn::nexus

@@ -1,5 +1,7 @@
 #include "nvme/snapshot_message.h"
 
+#include <cerrno>
+
 namespace cairn::nvme {
 
 namespace {
@@ -49,6 +51,29 @@ std::optional<SnapshotMessage> decode_snapshot_message(std::span<const std::byte
   if (!discarded || *discarded > 1) return std::nullopt;
   message.discarded = *discarded == 1;
   return message;
+}
+
+uint32_t snapshot_errno(const Error& error) {
+  for (const Error* cause = &error; cause != nullptr; cause = cause->cause()) {
+    if (cause->errno_value() != 0) return static_cast<uint32_t>(cause->errno_value());
+  }
+  switch (error.code()) {
+    case Code::kAlreadyExists:
+      return EEXIST;
+    case Code::kInvalidArgument:
+    case Code::kInternal:  // of parameters that are missing, as gRPC has it too
+      return EINVAL;
+    case Code::kResourceExhausted:
+      return ENOSPC;
+    case Code::kUnimplemented:
+      return EOPNOTSUPP;
+    case Code::kUnavailable:
+      return ENODEV;
+    case Code::kDeadlineExceeded:
+      return ETIMEDOUT;
+    default:
+      return EIO;
+  }
 }
 
 }  // namespace cairn::nvme

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
+
 namespace cairn::nvme {
 
 inline constexpr uint8_t kCreateSnapshotOpcode = 0xc1;
@@ -27,5 +29,9 @@ std::vector<std::byte> encode_snapshot_message(const SnapshotMessage& message);
 // Nothing for bytes that are not version 1 or end too early. Bytes behind the message are ignored, as the original
 // does.
 std::optional<SnapshotMessage> decode_snapshot_message(std::span<const std::byte> data);
+
+// What completion dword 0 of a failed command says, and clients of a nexus are told of a replica: an errno value, never
+// 0.
+uint32_t snapshot_errno(const Error& error);
 
 }  // namespace cairn::nvme
