@@ -1,7 +1,7 @@
 # Targets of the source tree. One library a folder; its links are its only way to other folders, and the table below is
 # the only place where they are allowed. A link that the table does not name stops the configuration.
 
-set(CAIRN_LAYERS base runtime runtime_sim nvme block nvmf_host nvmf_target pool_format pool_check pool_signature pool nexus engine cli)
+set(CAIRN_LAYERS base runtime runtime_sim nvme block nvmf_host nvmf_target pool_format pool_check pool_signature pool nexus etcd engine cli)
 set(CAIRN_MAY_USE_base "")
 set(CAIRN_MAY_USE_runtime base)
 set(CAIRN_MAY_USE_runtime_sim base runtime)
@@ -14,7 +14,8 @@ set(CAIRN_MAY_USE_pool_check base pool_format)
 set(CAIRN_MAY_USE_pool_signature base runtime nvme block pool_format)
 set(CAIRN_MAY_USE_pool base runtime nvme block pool_format pool_check pool_signature)
 set(CAIRN_MAY_USE_nexus base runtime nvme block nvmf_host pool)
-set(CAIRN_MAY_USE_engine base runtime nvme block nvmf_host nvmf_target pool nexus)
+set(CAIRN_MAY_USE_etcd base runtime)
+set(CAIRN_MAY_USE_engine base runtime nvme block nvmf_host nvmf_target pool nexus etcd)
 set(CAIRN_MAY_USE_cli base runtime nvme block nvmf_host pool_format pool_check)
 
 # cairn_library(<layer> SOURCES a.cc ... [USES base ...] [LINK external ...])

@@ -7,6 +7,7 @@
 #include "block/malloc_device.h"
 #include "block/null_device.h"
 #include "engine/grpc_server.h"
+#include "engine/health_store.h"
 #include "engine/json_rpc_server.h"
 #include "engine/node_identity.h"
 #include "engine/target_interface.h"
@@ -17,6 +18,16 @@
 #include "runtime/task_waits.h"
 
 namespace cairn::engine {
+
+namespace {
+
+std::string health_store_text(const EngineOptions& options) {
+  if (!options.child_health_dir.empty()) return options.child_health_dir;
+  if (options.etcd.endpoints.empty()) return "of nexus children is not kept (no -p, no --child-health-dir)";
+  return fmt::format("etcd at {}", fmt::join(options.etcd.endpoints, ", "));
+}
+
+}  // namespace
 
 Engine::Engine(EngineOptions options) : options_(std::move(options)) {}
 
@@ -77,6 +88,9 @@ runtime::Task<Result<>> Engine::start_on_primary() {
   pool::PoolOptions pool_options;
   pool_options.exports = replica_exports();
   pools_ = std::make_unique<pool::PoolRegistry>(*registry_, std::move(pool_options));
+  auto store = co_await make_health_store(options_);
+  if (!store) co_return fail(std::move(store.error()));
+  health_store_ = std::move(*store);
   auto json_rpc = JsonRpcServer::listen(*this, options_.json_rpc_socket);
   if (!json_rpc) co_return fail(Error(json_rpc.error().code(), "cannot start the JSON-RPC server", json_rpc.error()));
   json_rpc_ = std::move(*json_rpc);
@@ -110,6 +124,7 @@ std::string Engine::banner() const {
       fmt::format("  limits    {} queue pairs a controller, {} entries a queue, {} KiB an I/O, {} bytes in a capsule\n",
                   options_.target.max_queue_pairs, options_.target.max_queue_depth, options_.target.max_io_size >> 10,
                   options_.target.in_capsule_data_size);
+  text += fmt::format("  health    {}\n", health_store_text(options_));
   text += fmt::format("  PTPL      {}\n", options_.ptpl_dir.empty() ? "off (no --ptpl-dir)" : options_.ptpl_dir);
   return text;
 }
@@ -122,6 +137,7 @@ runtime::Task<> Engine::stop_on_primary() {
   if (target_ != nullptr) co_await target_->stop();
   shares_.reset();
   target_.reset();
+  health_store_.reset();
   if (registry_ != nullptr) co_await registry_->remove_all();
   registry_.reset();
 }

@@ -13,6 +13,7 @@
 #include "block/registry.h"
 #include "engine/options.h"
 #include "engine/shares.h"
+#include "nexus/child_health.h"
 #include "nvmf/target/target.h"
 #include "pool/pool_registry.h"
 #include "runtime/reactor_group.h"
@@ -62,6 +63,7 @@ class Engine {
   std::unique_ptr<nvmf::target::Target> target_;
   std::unique_ptr<Shares> shares_;
   std::unique_ptr<pool::PoolRegistry> pools_;
+  std::unique_ptr<nexus::ChildHealthStore> health_store_;  // nullptr: none
   std::unique_ptr<JsonRpcServer> json_rpc_;
   std::unique_ptr<GrpcServer> grpc_;
 };

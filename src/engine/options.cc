@@ -10,6 +10,7 @@
 #include "base/duration_text.h"
 #include "engine/target_interface.h"
 #include "engine/version.h"
+#include "etcd/etcd_endpoints.h"
 #include "runtime/core_set.h"
 
 namespace cairn::engine {
@@ -38,13 +39,18 @@ struct Raw {
   std::string disabled_uring_features;
   std::string stall_limit = "500ms";
   std::string buffer_pool = "32";
+  std::string etcd;
+  std::string child_health_dir;
+  std::string ps_timeout = "10s";
+  std::string ps_retries = "30";
+  bool ps_wait = false;
   bool freeze_detection = false;
   std::string freeze_timeout = "3";
   // Accepted, without meaning here.
   std::string hugepage_memory, huge_dir, env_context, bdev_pool_size, nvme_ctl_pool_size;
   bool no_pci = false;
   // Known to the original, absent here.
-  std::string registration, pool_config, persistent_store, ps_timeout, ps_retries, events_url, diagnose_stack;
+  std::string registration, pool_config, events_url, diagnose_stack;
   bool enable_lvm = false, enable_snapshot_rebuild = false, enable_rdma = false;
 };
 
@@ -152,9 +158,6 @@ Result<> check_absent_features(const Raw& raw) {
   };
   if (!raw.registration.empty()) return absent("-R", "registration with a core agent is");
   if (!raw.pool_config.empty()) return absent("-P", "pools are");
-  if (!raw.persistent_store.empty()) return absent("-p", "the persistent store is");
-  if (!raw.ps_timeout.empty()) return absent("--ps-timeout", "the persistent store is");
-  if (!raw.ps_retries.empty()) return absent("--ps-retries", "the persistent store is");
   if (!raw.events_url.empty()) return absent("--events-url", "event publishing is");
   if (!raw.diagnose_stack.empty()) return absent("--diagnose-stack", "stack diagnosis is");
   if (raw.enable_lvm) return absent("--enable-lvm", "LVM pools are");
@@ -214,6 +217,16 @@ void define_options(CLI::App& app, Raw& raw) {
       ->capture_default_str();
   app.add_option("-y", raw.config_file, "configuration file (YAML)");
   app.add_option("--ptpl-dir", raw.ptpl_dir, "directory for reservations that persist through power loss");
+  app.add_option("-p", raw.etcd,
+                 "etcd in which nexuses keep which of their children are healthy: host[:port], several with commas");
+  app.add_option("--child-health-dir", raw.child_health_dir,
+                 "directory in which they keep it instead, for a machine without etcd");
+  app.add_option("--ps-timeout", raw.ps_timeout, "of one access to etcd, 1s to 60s")->capture_default_str();
+  app.add_option("--ps-retries", raw.ps_retries,
+                 "accesses, one second apart, until a nexus that cannot save gives up and shuts itself down")
+      ->capture_default_str();
+  app.add_flag("--ps-wait", raw.ps_wait,
+               "a nexus that cannot save does not give up: writes that need the store wait until it is back");
   app.add_option("-r", raw.json_rpc_socket, "unix socket of the JSON-RPC server [/var/tmp/mayastor.sock]");
   app.add_option("-F", raw.log_format,
                  "log format: comma list of default, compact, json, color, nocolor, date, nodate, host, nohost")
@@ -249,9 +262,6 @@ void define_options(CLI::App& app, Raw& raw) {
   // Hidden: refused with a reason.
   app.add_option("-R", raw.registration)->group("");
   app.add_option("-P", raw.pool_config)->group("");
-  app.add_option("-p", raw.persistent_store)->group("");
-  app.add_option("--ps-timeout", raw.ps_timeout)->group("");
-  app.add_option("--ps-retries", raw.ps_retries)->group("");
   app.add_option("--events-url", raw.events_url)->group("");
   app.add_option("-d,--diagnose-stack", raw.diagnose_stack)->group("");
   app.add_flag("--enable-lvm", raw.enable_lvm)->group("");
@@ -316,6 +326,25 @@ Result<> apply_reactor_options(const Raw& raw, EngineOptions& options) {
   return {};
 }
 
+Result<> apply_health_store_options(const Raw& raw, EngineOptions& options) {
+  if (!raw.etcd.empty()) {
+    if (!raw.child_health_dir.empty()) {
+      return bad("--child-health-dir", raw.child_health_dir, "the health of children is kept in etcd already (-p)");
+    }
+    auto endpoints = etcd::parse_endpoints(raw.etcd);
+    if (!endpoints) return fail(Error(Code::kInvalidArgument, "-p", std::move(endpoints.error())));
+    options.etcd.endpoints = std::move(*endpoints);
+  }
+  options.child_health_dir = raw.child_health_dir;
+  auto timeout = parse_duration(raw.ps_timeout);
+  if (!timeout) return bad("--ps-timeout", raw.ps_timeout, "expected a time such as 10s");
+  options.etcd.timeout = std::clamp<Duration>(*timeout, std::chrono::seconds(1), std::chrono::seconds(60));
+  auto attempts = parse_number<uint8_t>("--ps-retries", raw.ps_retries, 0, UINT8_MAX);
+  if (!attempts) return fail(std::move(attempts.error()));
+  options.save_attempts = raw.ps_wait ? 0 : std::max<unsigned>(*attempts, 1);
+  return {};
+}
+
 // Limits of the target by the original's environment variables. Unlike there, a value that cannot be read is refused
 // rather than ignored.
 Result<> apply_target_environment(const Environment& environment, EngineOptions& options) {
@@ -352,7 +381,7 @@ Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Env
     return fail(Code::kInvalidArgument, fmt::format("{} (io-engine --help lists the options)", error.what()));
   }
   for (std::string* value : {&raw.grpc_endpoint, &raw.node_name, &raw.core_mask, &raw.core_list, &raw.target_interface,
-                             &raw.config_file, &raw.json_rpc_socket, &raw.log_format}) {
+                             &raw.config_file, &raw.json_rpc_socket, &raw.log_format, &raw.etcd}) {
     strip_equals(*value);
   }
 
@@ -384,6 +413,9 @@ Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Env
   }
 
   if (auto applied = apply_reactor_options(raw, options); !applied) return fail(std::move(applied.error()));
+  if (auto applied = apply_health_store_options(raw, options); !applied) {
+    return fail(std::move(applied.error()));
+  }
   auto delay = parse_retry_delay(raw.command_retry_delay);
   if (!delay) return fail(std::move(delay.error()));
   options.target.command_retry_delay = *delay;

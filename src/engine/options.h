@@ -11,6 +11,7 @@
 #include "base/duration.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "etcd/etcd_client.h"
 #include "nvmf/target/options.h"
 #include "runtime/address.h"
 #include "runtime/reactor_group.h"
@@ -31,7 +32,11 @@ struct EngineOptions {
   uint16_t nexus_port = 4421;
   runtime::ReactorGroupOptions reactors;
   nvmf::target::Options target;
-  bool ana_enabled = false;  // NEXUS_NVMF_ANA_ENABLE=1
+  // Where nexuses keep which of their children are healthy: in one of these, or nowhere.
+  etcd::ClientOptions etcd;      // -p, --ps-timeout
+  std::string child_health_dir;  // --child-health-dir
+  unsigned save_attempts = 30;   // --ps-retries; 0: until it is saved (--ps-wait)
+  bool ana_enabled = false;      // NEXUS_NVMF_ANA_ENABLE=1
   log::Options log;
   std::vector<std::string> ignored;  // options that were given and mean nothing here, with the reason, for the log
 };

@@ -53,6 +53,20 @@ TEST(Options, AttachedValuesAndStrippedEqualsSign) {
   EXPECT_EQ(parsed({"-l=0"}).reactors.cores, std::vector<unsigned>{0});
 }
 
+TEST(Options, HealthStore) {
+  EXPECT_TRUE(parsed({}).etcd.endpoints.empty() && parsed({}).child_health_dir.empty());
+  EXPECT_EQ(parsed({}).etcd.timeout, std::chrono::seconds(10));
+  EXPECT_EQ(parsed({}).save_attempts, 30u);
+  EXPECT_EQ(parsed({"-p", "etcd"}).etcd.endpoints, std::vector<std::string>{"etcd:2379"});
+  EXPECT_EQ(parsed({"-p=http://a:1,b"}).etcd.endpoints, (std::vector<std::string>{"a:1", "b:2379"}));
+  EXPECT_EQ(parsed({"--child-health-dir", "/var/nexus"}).child_health_dir, "/var/nexus");
+  EXPECT_EQ(parsed({"--ps-timeout", "100ms"}).etcd.timeout, std::chrono::seconds(1));
+  EXPECT_EQ(parsed({"--ps-timeout", "300s"}).etcd.timeout, std::chrono::seconds(60));
+  EXPECT_EQ(parsed({"--ps-retries", "5"}).save_attempts, 5u);
+  EXPECT_EQ(parsed({"--ps-retries", "0"}).save_attempts, 1u);
+  EXPECT_EQ(parsed({"--ps-wait"}).save_attempts, 0u);
+}
+
 TEST(Options, CoreListSupersedesMask) {
   EXPECT_EQ(parsed({"-m", "0x5"}).reactors.cores, (std::vector<unsigned>{0, 2}));
   EXPECT_EQ(parsed({"-m", "0x5", "-l", "1,3-4"}).reactors.cores, (std::vector<unsigned>{1, 3, 4}));
@@ -111,7 +125,11 @@ TEST(Options, WrongOnesAreRefusedByName) {
       {{"--buffer-pool", "0"}, "--buffer-pool"},
       {{"--stall-limit", "-"}, "--stall-limit"},
       {{"-R", "https://core:50051"}, "-R"},
-      {{"-p", "etcd"}, "-p"},
+      {{"-p", "https://etcd"}, "-p"},
+      {{"-p", "etcd:x"}, "etcd:x"},
+      {{"-p", "etcd", "--child-health-dir", "/x"}, "--child-health-dir"},
+      {{"--ps-timeout", "long"}, "--ps-timeout"},
+      {{"--ps-retries", "256"}, "--ps-retries"},
       {{"-P", "pools.yaml"}, "-P"},
       {{"--enable-lvm"}, "--enable-lvm"},
       {{"--enable-rdma"}, "--enable-rdma"},

@@ -10,13 +10,33 @@ namespace cairn::nexus {
 using runtime::Reactor;
 using runtime::Task;
 
-Result<std::string> ChildHealthFile::path_of(const std::string& key) const {
-  if (key.empty() || key.size() > 200 || key.front() == '.' || key.find('/') != std::string::npos ||
-      key.find('\0') != std::string::npos) {
-    return fail(Code::kInvalidArgument,
-                fmt::format("key '{}' of a nexus: 1 to 200 bytes without '/', not beginning with '.'", key));
+namespace {
+
+std::string file_name(std::string_view key) {
+  std::string name;
+  for (const char c : key) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                       c == '_' || (c == '.' && !name.empty());
+    if (plain) {
+      name += c;
+    } else {
+      name += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
   }
-  return fmt::format("{}/{}.json", directory_, key);
+  return name;
+}
+
+}  // namespace
+
+Result<std::string> ChildHealthFile::path_of(const std::string& key) const {
+  const std::string name = file_name(key);
+  if (name.empty() || name.size() > kMaxNameBytes) {
+    return fail(Code::kInvalidArgument,
+                fmt::format("key '{}' of a nexus: expected 1 to {} bytes, those but letters, digits, '-', '_' and '.' "
+                            "count for three",
+                            key, kMaxNameBytes));
+  }
+  return fmt::format("{}/{}.json", directory_, name);
 }
 
 Task<Result<>> ChildHealthFile::save(std::string key, HealthRecord record) {

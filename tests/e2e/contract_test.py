@@ -194,7 +194,7 @@ class StartAndEnd(EngineCase):
                 (["--api-versions", "v2"], "v2"),
                 (["-R", "https://core:50051"], "registration"),
                 (["-P", "pools.yaml"], "pools"),
-                (["-p", "etcd"], "persistent store"),
+                (["-p", "https://etcd"], "TLS"),
                 (["--enable-rdma"], "RDMA"),
                 (["-y", str(config)], "no_such_key")]:
             with self.subTest(options):
