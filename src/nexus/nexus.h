@@ -41,6 +41,7 @@ namespace cairn::nexus {
 struct NexusOptions {
   std::vector<runtime::Reactor*> reactors;  // all that may open channels; the primary one among them
   ChildHealthStore* store = nullptr;        // nullptr: health is not kept
+  // Until a nexus that cannot save shuts itself down; 0: it waits for the store. One that is being ended does neither.
   unsigned save_attempts = 30;
   Duration save_pause = std::chrono::seconds(1);  // between attempts
   // A child that keeps an I/O longer is retired while another one is healthy.
@@ -172,9 +173,10 @@ class Nexus final : public block::Device, private NexusPort::Home, private Rebui
   // With `health_` held: gives all ports the present roles; children that a port could not open are retired in the
   // background.
   runtime::Task<uint32_t> publish();
-  // With `health_` held.
+  // With `health_` held. Of a nexus that is being ended: one attempt; `clean_shutdown`: some more, for a short time.
   runtime::Task<Result<>> save(bool clean_shutdown);
-  // With `health_` held: no write is acknowledged any more. The children are closed in the background.
+  // With `health_` held: no write is acknowledged any more. The children are closed in the background. Does nothing
+  // when the nexus is being ended already.
   runtime::Task<> self_shutdown(std::string why);
   // With `health_` held: I/O goes to no child any more.
   runtime::Task<> leave_children(PortMode mode);

@@ -19,6 +19,13 @@ namespace cairn::nexus {
 
 using runtime::Task;
 
+namespace {
+
+constexpr unsigned kAttemptsBetweenWarnings = 10;
+constexpr Duration kCleanSavePatience = std::chrono::seconds(10);
+
+}  // namespace
+
 Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultReason reason, bool lost) {
   const auto guard = co_await health_.lock();
   if (!guard || state_ != NexusState::kOpen || child->state != ChildState::kOpen) co_return Retirement::kAlready;
@@ -121,18 +128,24 @@ Task<Result<>> Nexus::save(bool clean_shutdown) {
   if (options_.store == nullptr) co_return Result<>{};
   HealthRecord record{.clean_shutdown = clean_shutdown, .children = {}};
   for (const ChildPtr& child : children_) record.children.push_back({child->uuid, child->recorded_healthy});
+  const TimePoint begin = home().now();
   Result<> saved;
   for (unsigned attempt = 1;; ++attempt) {
     saved = co_await options_.store->save(request_.health_key, record);
-    if (saved || attempt >= options_.save_attempts) break;
-    log::warn("nexus {}: saving its state, attempt {} of {}: {}", name(), attempt, options_.save_attempts,
-              saved.error().to_string());
+    if (saved || attempt == options_.save_attempts) break;
+    if (attempt == 1 || attempt % kAttemptsBetweenWarnings == 0) {
+      log::warn("nexus {}: its state cannot be saved, attempt {}: {}", name(), attempt, saved.error().to_string());
+    }
+    // Nobody waits any more for what a nexus that is being ended has not acknowledged; that it was clean is good to
+    // know, but not needed.
+    if (clean_shutdown ? home().now() - begin >= kCleanSavePatience : state_ == NexusState::kShuttingDown) break;
     if (auto slept = co_await runtime::sleep_for(options_.save_pause); !slept) break;
   }
   co_return saved;
 }
 
 Task<> Nexus::self_shutdown(std::string why) {
+  if (state_ != NexusState::kOpen) co_return;
   log::error("nexus {} shuts itself down: {}", name(), why);
   state_ = NexusState::kShuttingDown;
   co_await leave_children(PortMode::kClosed);
