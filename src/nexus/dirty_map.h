@@ -42,6 +42,10 @@ class DirtyMap {
       words_[segment / 64].fetch_or(uint64_t{1} << (segment % 64), std::memory_order_acq_rel);
     }
   }
+  // Beyond the end: not set.
+  bool test(uint64_t segment) const {
+    return segment < num_segments_ && (words_[segment / 64].load(std::memory_order_acquire) >> (segment % 64) & 1) != 0;
+  }
   // Whether it was set; it is not any more.
   bool take(uint64_t segment) {
     const uint64_t bit = uint64_t{1} << (segment % 64);

@@ -142,8 +142,10 @@ Task<Result<>> Nexus::open(std::vector<ChildPtr> children) {
       if (attached.error().code() == Code::kInvalidArgument) co_return attached;
       co_return fail(nexus_error::create(name(), attached.error().to_string()));
     }
-    child->recorded_healthy = true;
   }
+  if (auto logged = co_await open_log(); !logged)
+    co_return fail(nexus_error::create(name(), logged.error().to_string()));
+  for (const ChildPtr& child : children_) child->recorded_healthy = child->in_sync;
   update_capabilities();
   if (const uint32_t failed = co_await publish(); failed != 0) {
     co_return fail(nexus_error::create(name(), "a child cannot be opened"));
@@ -151,6 +153,7 @@ Task<Result<>> Nexus::open(std::vector<ChildPtr> children) {
   if (auto saved = co_await save(false); !saved) co_return fail(nexus_error::save_state(name(), saved.error()));
   state_ = NexusState::kOpen;
   log::info("nexus {}: {} children, {} blocks of {} bytes", name(), children_.size(), num_blocks(), block_size());
+  begin_recovery();
   co_return Result<>{};
 }
 
@@ -272,6 +275,11 @@ Task<Result<>> Nexus::resize(uint64_t size_bytes) {
     }
     blocks = std::min(blocks, *end - data_start_);
   }
+  if (log_ != nullptr) {
+    if (auto grown = co_await log_->grow(blocks); !grown) {
+      co_return fail(nexus_error::resize(name(), grown.error().message()));
+    }
+  }
   request_.size_bytes = size_bytes;
   set_num_blocks(blocks);
   co_return Result<>{};
@@ -285,6 +293,7 @@ Task<Result<>> Nexus::shutdown() {
   const auto turn = co_await operations_.lock();
   if (!turn) co_return fail(turn.error());
   state_ = NexusState::kShuttingDown;
+  co_await close_log();
   {
     const auto guard = co_await health_.lock();
     if (!guard) co_return fail(guard.error());
@@ -300,6 +309,7 @@ Task<Result<>> Nexus::shutdown() {
 
 Task<> Nexus::leave_children(PortMode mode) {
   mode_ = mode;
+  if (resync_ != nullptr) resync_->cancel();
   for (const ChildPtr& child : children_) {
     child->role = SlotRole::kAbsent;
     if (child->job != nullptr) child->job->abandon();
@@ -311,12 +321,15 @@ Task<> Nexus::close() {
   if (state_ == NexusState::kClosed) co_return;
   const bool was_serving = state_ == NexusState::kOpen;
   state_ = NexusState::kShuttingDown;
+  if (was_serving && !frozen_) co_await close_log();
   {
     // Not granted only when the process ends: then nobody else goes on either.
     const auto guard = co_await health_.lock();
     co_await leave_children(PortMode::kClosed);
   }
   for (size_t i = 0; i < children_.size(); ++i) co_await close_child(children_[i]);
+  if (resync_ != nullptr) co_await resync_->stop();
+  if (log_ != nullptr) co_await log_->close();
   for (const auto& port : ports_) {
     co_await call_on(port->reactor(), [&port] { return port->close(); });
   }

@@ -7,6 +7,7 @@
 //     record.
 //  3. Of a child that is not healthy, whatever may differ is set in its dirty map; without a map everything may.
 //  4. A rebuild is the only way to become healthy again.
+//  5. Healthy children are equal but for writes under way and what is in the map of unequal segments.
 //
 // Lives on the primary reactor; its I/O in a NexusPort on each reactor. Operations (add, remove, online, ...) exclude
 // each other (`operations_`). Changes of health (a retirement, the end of a rebuild) exclude each other (`health_`) and
@@ -28,10 +29,12 @@
 #include "block/device.h"
 #include "block/registry.h"
 #include "nexus/child_health.h"
+#include "nexus/intent_log.h"
 #include "nexus/nexus_port.h"
 #include "nexus/nexus_snapshot.h"
 #include "nexus/nexus_state.h"
 #include "nexus/rebuild_job.h"
+#include "nexus/resync.h"
 #include "nvme/reservation.h"
 #include "nvme/snapshot_message.h"
 #include "runtime/task_waits.h"
@@ -53,6 +56,7 @@ struct NexusOptions {
   std::function<runtime::Task<Result<>>(std::shared_ptr<block::Device>, nvme::SnapshotMessage)> local_snapshot;
   // Writes are held back no longer than this for a snapshot.
   Duration snapshot_limit = std::chrono::seconds(10);
+  IntentLogOptions intent_log;  // on the children, for the next nexus
 };
 
 // What hosts and children are to see, for those who export the nexus.
@@ -86,11 +90,17 @@ struct ChildInfo {
   bool has_log = false;
 };
 
-class Nexus final : public block::Device, private NexusPort::Home, private RebuildJob::Owner {
+class Nexus final : public block::Device,
+                    private NexusPort::Home,
+                    private RebuildJob::Owner,
+                    private IntentLog::Owner,
+                    private Resync::Owner {
  public:
   static constexpr size_t kMaxHistory = 128;  // rebuilds remembered
 
-  // Makes the children and opens them; all must be there. On failure, what was made is gone again.
+  // Makes the children and opens them; all must be there. On failure, what was made is gone again. A child that is not
+  // in sync by the write-intent log is rebuilt; what was under way in a nexus that came to no orderly end is
+  // resynchronised.
   //   INVALID_ARGUMENT  parameters; a child's URI, its device, its size or block size; no "uuid=" in it with a store
   //   INTERNAL          no children; one that cannot be opened; the store
   static runtime::Task<Result<std::shared_ptr<Nexus>>> create(block::Registry& devices, const NexusOptions& options,
@@ -109,6 +119,10 @@ class Nexus final : public block::Device, private NexusPort::Home, private Rebui
   bool frozen() const { return frozen_; }
   std::vector<ChildInfo> children() const;
   size_t num_rebuilds() const;
+  // Nothing: it is off, or a child cannot be told apart from others (no UUID).
+  std::optional<IntentLogInfo> intent_log() const;
+  // Nothing: there was nothing to resynchronise. Stays after the end.
+  std::optional<ResyncStatistics> resync_statistics() const;
 
   // Operations. FAILED_PRECONDITION when the nexus is shut down or frozen.
 
@@ -186,6 +200,22 @@ class Nexus final : public block::Device, private NexusPort::Home, private Rebui
   void on_bad_blocks(size_t slot, uint64_t lba, uint64_t num_blocks) override;
   runtime::Task<> repair(ChildPtr child, uint64_t lba, uint64_t num_blocks);
 
+  // nexus_log.cc
+  runtime::Task<Result<>> open_log();  // decides who of the children is in sync
+  runtime::Task<Result<>> make_logs_void();
+  runtime::Task<Result<IntentLog::Member>> log_member(ChildPtr child);
+  // What a child that is not in sync has missed, from its log; after a publish() with `child->map`.
+  void fill_map(Child& child);
+  void begin_recovery();
+  runtime::Task<> close_log();
+  void on_log_failed(size_t slot, ChildFailure failure) override;
+  void keep_intents(RegionMap& idle) override;
+  std::vector<RebuildJob::Source> resync_children() override { return rebuild_sources(); }
+  runtime::Task<> on_resync_failed(std::string uri, nvme::Status status) override;
+  void on_resync_copies(uint64_t lba, uint64_t num_blocks) override;
+  void on_resync_ended() override;
+  std::shared_ptr<DirtyMap> make_map() const;
+
   // nexus_rebuilds.cc
   runtime::Task<Result<>> begin_rebuild(ChildPtr child);
   std::span<const std::unique_ptr<NexusPort>> rebuild_ports() override { return ports_; }
@@ -216,6 +246,10 @@ class Nexus final : public block::Device, private NexusPort::Home, private Rebui
   std::vector<ChildPtr> children_;
   std::vector<std::unique_ptr<NexusPort>> ports_;
   std::shared_ptr<UnflushedMap> unflushed_;  // from the first child with a volatile cache on
+  std::shared_ptr<UnequalMap> unequal_;      // until all healthy children are equal
+  std::unique_ptr<IntentLog> log_;
+  std::unique_ptr<Resync> resync_;
+  std::optional<ResyncStatistics> resynced_;  // when it has ended
   std::vector<RebuildRecord> history_;
   runtime::Mutex operations_;
   runtime::Mutex health_;
@@ -251,7 +285,9 @@ struct Nexus::Child final : block::DeviceListener {
   runtime::Event closed;  // pulsed when `closing` ends
   std::optional<TimePoint> fault_time;
   std::shared_ptr<DirtyMap> map;
+  std::unique_ptr<LogImage> log_image;  // until fill_map()
   std::unique_ptr<RebuildJob> job;
+  Uuid log_uuid() const;  // by which logs know it; nil: by nothing
 };
 
 template <typename MakeTask>

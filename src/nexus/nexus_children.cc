@@ -59,6 +59,7 @@ Task<> Nexus::close_child(ChildPtr child) {
   for (const ChildPtr& other : children_) {
     if (other->job != nullptr) other->job->drop_source(child->uri);
   }
+  if (resync_ != nullptr) resync_->drop_child(child->uri);
   // A remote child may keep I/O for long: ending its connections gives it back. What it was sent must not be written
   // after the child has come back, so this also waits until its controllers have come to an end.
   if (auto* remote = dynamic_cast<nvmf::host::NvmeDevice*>(child->device.get());
@@ -70,6 +71,7 @@ Task<> Nexus::close_child(ChildPtr child) {
     co_await call_on(port->reactor(), [&port, &child] { return port->close_slot(child->slot); });
   }
   if (child->job != nullptr) static_cast<void>(co_await child->job->wait_ended());
+  if (log_ != nullptr) co_await log_->drop(child->slot);
   if (was_claimed) child->device->release_claim();
   child->device.reset();
   if (!removed_by_others) {
@@ -115,6 +117,12 @@ Task<Result<>> Nexus::add_child(std::string uri, bool rebuild) {
   } else if (auto attached = co_await attach(child, false); !attached) {
     problem = nexus_error::open_child(name(), uri, std::move(attached.error()));
   } else {
+    if (log_ != nullptr) {
+      if (auto member = co_await log_member(child); member) {
+        child->log_image = std::make_unique<LogImage>(std::move(member->image));
+        child->map = make_map();
+      }
+    }
     const auto guard = co_await health_.lock();
     if (!guard) co_return fail(guard.error());
     children_.push_back(child);
@@ -123,6 +131,7 @@ Task<Result<>> Nexus::add_child(std::string uri, bool rebuild) {
       problem = nexus_error::save_state(name(), std::move(saved.error()));
     } else {
       co_await publish();
+      if (child->log_image != nullptr) fill_map(*child);
     }
   }
   if (problem) {
@@ -159,6 +168,7 @@ Task<Result<>> Nexus::remove_child(std::string uri) {
     co_return fail(nexus_error::save_state(name(), std::move(saved.error())));
   }
   co_await publish();
+  if (log_ != nullptr) co_await log_->forget(child->log_uuid());
   update_capabilities();
   co_return Result<>{};
 }

@@ -35,15 +35,15 @@ bool is_lost(Status status) {
          status.is(GenericStatus::kNamespaceNotReady);
 }
 
+constexpr Status kClosedStatus = Status::generic(GenericStatus::kInternalError);
+
+}  // namespace
+
 ChildFailure failure_of(Status status) {
   return {.reason = status.is(GenericStatus::kCapacityExceeded) ? FaultReason::kNoSpace : FaultReason::kIoError,
           .lost = is_lost(status),
           .conflict = status.is(GenericStatus::kReservationConflict)};
 }
-
-constexpr Status kClosedStatus = Status::generic(GenericStatus::kInternalError);
-
-}  // namespace
 
 // One I/O of a host. Masks have a bit for each slot.
 struct NexusPort::Op : ListLink<> {
@@ -269,6 +269,10 @@ NexusPort::Slot* NexusPort::choose_reader(const Op& op) {
 }
 
 void NexusPort::start_read(Op& op) {
+  if (unequal_ != nullptr && unequal_->holds(op.io.lba, op.io.num_blocks)) {
+    held_.push_back(op);
+    return;
+  }
   Slot* slot = choose_reader(op);
   if (slot != nullptr && have_legs(1)) {
     next_reader_ = slot->index;
@@ -319,6 +323,10 @@ void NexusPort::start_write(Op& op) {
   }
   if (!have_legs(kMaxChildren)) {
     starved_ = true;
+    held_.push_back(op);
+    return;
+  }
+  if (permits_ != nullptr && !is_permitted(op)) {
     held_.push_back(op);
     return;
   }
@@ -446,6 +454,7 @@ Task<uint32_t> NexusPort::apply(PortView view) {
   // From here on at once.
   mode_ = view.mode;
   if (view.unflushed != nullptr) unflushed_ = std::move(view.unflushed);
+  unequal_ = std::move(view.unequal);
   for (size_t i = 0; i < kMaxChildren; ++i) {
     Slot& slot = *slots_[i];
     PortView::Slot& wanted = view.slots[i];
@@ -479,11 +488,54 @@ Task<> NexusPort::close_slot(size_t index) {
 Task<> NexusPort::close() {
   CAIRN_CHECK(mode_ == PortMode::kClosed);
   auto busy = [this] {
-    return repairing_ || !legs_.empty() ||
+    return repairing_ || !legs_.empty() || (permits_ != nullptr && permits_->asking()) ||
            std::ranges::any_of(slots_, [](const auto& slot) { return slot->reporting; });
   };
   while (busy()) static_cast<void>(co_await changed_.wait_uninterrupted());
   timeout_check_.disarm();
+}
+
+// ---- The write-intent log ----
+
+bool NexusPort::is_permitted(const Op& op) {
+  if (op.io.type == IoType::kFlush || op.io.type == IoType::kReset) return true;
+  return permits_->allow(op.io.lba, op.io.num_blocks);
+}
+
+Task<> NexusPort::use_permits(WritePermits::Keeper& keeper, unsigned region_shift, uint64_t num_regions) {
+  permits_ = std::make_unique<WritePermits>(keeper, home_.home_reactor(), reactor_, region_shift, num_regions,
+                                            [this](Status status) { permits_answered(status); });
+  co_return;
+}
+
+// Not granted: the last child does not take the log. Its hosts learn of it.
+void NexusPort::permits_answered(Status status) {
+  if (!status.is_success()) {
+    IntrusiveList<Op> held, refused;
+    held.splice_back(held_);
+    while (Op* op = held.pop_front()) {
+      const bool asked = !op->is_read() && op->io.num_blocks != 0 && permits_->asks_for(op->io.lba, op->io.num_blocks);
+      (asked && mode_ == PortMode::kServing ? refused : held_).push_back(*op);
+    }
+    // Their hosts may ask for the same again in here.
+    while (Op* op = refused.pop_front()) finish(*op, status);
+  }
+  retry_held();
+  changed_.pulse();
+}
+
+Task<> NexusPort::withdraw_permits(bool at_once, RegionMap& kept) {
+  if (permits_ == nullptr) co_return;
+  RegionMap in_flight(kept.size());
+  for (const Op& op : writes_) {
+    if (op.io.num_blocks != 0) permits_->note_in_flight(in_flight, op.io.lba, op.io.num_blocks);
+  }
+  permits_->withdraw(in_flight, at_once, kept);
+}
+
+Task<> NexusPort::grow_permits(uint64_t num_regions) {
+  if (permits_ != nullptr) permits_->grow(num_regions);
+  co_return;
 }
 
 // ---- Locks ----

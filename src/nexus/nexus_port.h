@@ -8,6 +8,8 @@
 //     status).
 //  3. While a PortLock lies on a range, no write to it is under way here and none starts.
 //  4. An Io goes back to its owner only when no child uses its memory any more.
+//  5. With WritePermits, no write to a region that is not granted is under way.
+//  6. What is set in the map of unequal segments is not read.
 //
 // Per I/O: an Op in the driver area of the host's Io, and for each child that takes part a Leg from a pool that grows
 // in groups up to kMaxLegs. What finds no leg, meets a lock or a frozen nexus waits in `held_`.
@@ -24,7 +26,9 @@
 #include "nexus/dirty_map.h"
 #include "nexus/nexus_state.h"
 #include "nexus/range_lock.h"
+#include "nexus/unequal_map.h"
 #include "nexus/unflushed_map.h"
+#include "nexus/write_permits.h"
 #include "runtime/message.h"
 #include "runtime/task_waits.h"
 #include "runtime/timer.h"
@@ -60,6 +64,7 @@ struct PortView {
   };
   PortMode mode = PortMode::kServing;
   std::shared_ptr<UnflushedMap> unflushed;  // nullptr: no child has a volatile cache
+  std::shared_ptr<UnequalMap> unequal;      // nullptr: all healthy children are equal
   std::array<Slot, kMaxChildren> slots;
 };
 
@@ -69,6 +74,7 @@ struct ChildFailure {
   bool lost = false;      // cannot be reached, as opposed to an error of this I/O
   bool conflict = false;  // another host holds the reservation
 };
+ChildFailure failure_of(nvme::Status status);
 
 class NexusPort {
  public:
@@ -106,6 +112,12 @@ class NexusPort {
   // After a view that is closed: waits until nothing is under way, neither I/O nor messages.
   runtime::Task<> close();
 
+  // Before the first I/O: writes only what the keeper grants.
+  runtime::Task<> use_permits(WritePermits::Keeper& keeper, unsigned region_shift, uint64_t num_regions);
+  // See WritePermits; `kept` also gets what is in flight.
+  runtime::Task<> withdraw_permits(bool at_once, RegionMap& kept);
+  runtime::Task<> grow_permits(uint64_t num_regions);
+
   void start(NexusChannel& channel, block::Io& io);
   void lock(PortLock& lock);
   void unlock(PortLock& lock);
@@ -134,6 +146,8 @@ class NexusPort {
   void note_done(const Op& op, uint32_t members);
   void log_missed(const Op& op, uint32_t slots);
   bool is_locked(const Op& op);
+  bool is_permitted(const Op& op);
+  void permits_answered(nvme::Status status);
   bool report(Slot& slot, ChildFailure failure);
   void answered(Slot& slot);
   void repair(const Op& op);
@@ -147,6 +161,8 @@ class NexusPort {
   const Duration child_timeout_;
   PortMode mode_ = PortMode::kServing;
   std::shared_ptr<UnflushedMap> unflushed_;
+  std::shared_ptr<UnequalMap> unequal_;
+  std::unique_ptr<WritePermits> permits_;  // nullptr: everything is granted
   std::array<std::unique_ptr<Slot>, kMaxChildren> slots_;
   size_t next_reader_ = 0;
   std::atomic<uint32_t> num_host_ios_{0};

@@ -32,7 +32,7 @@ Task<Result<>> Nexus::begin_rebuild(ChildPtr child) {
   }
   if (num_healthy() == 0 || state_ != NexusState::kOpen) co_return fail(nexus_error::no_rebuild_source(name()));
   if (child->map == nullptr || child->map->outgrown()) {
-    child->map = std::make_shared<DirtyMap>(num_blocks(), static_cast<uint32_t>(kSegmentBytes / block_size()));
+    child->map = make_map();
     child->map->set_all();
   }
   child->role = SlotRole::kWriter;
@@ -69,15 +69,16 @@ void Nexus::on_source_failed(const std::string& uri) {
 // another one reads from it.
 Task<bool> Nexus::promote(RebuildJob& job) {
   const ChildPtr child = find_child(job.child_uri());
-  {
-    const auto guard = co_await health_.lock();
-    if (!guard || child == nullptr || child->state != ChildState::kOpen || state_ != NexusState::kOpen) co_return false;
-    child->recorded_healthy = true;
-    if (auto saved = co_await save(false); !saved) {
-      child->recorded_healthy = false;
-      co_await self_shutdown(saved.error().to_string());
+  if (child == nullptr || child->state != ChildState::kOpen || state_ != NexusState::kOpen) co_return false;
+  std::optional<IntentLog::Member> member;
+  if (log_ != nullptr) {
+    auto made = co_await log_member(child);
+    if (!made) {
+      log::error("nexus {}: write-intent log of child {}: {}", name(), child->uri, made.error().to_string());
+      job.abandon();
       co_return false;
     }
+    member = std::move(*made);
   }
   RangeLock everything(ports_);
   co_await everything.acquire(0, UINT64_MAX);
@@ -87,14 +88,29 @@ Task<bool> Nexus::promote(RebuildJob& job) {
     promoted = guard && child->state == ChildState::kOpen && state_ == NexusState::kOpen &&
                job.map().next(0) == job.map().num_segments() && !job.map().outgrown() &&
                job.state() == RebuildState::kRunning;
+    if (promoted && member) {
+      if (auto joined = co_await log_->join(std::move(*member)); !joined) {
+        log::error("nexus {}: child {}: {}", name(), child->uri, joined.error().to_string());
+        job.abandon();
+        promoted = false;
+      }
+    }
     if (promoted) {
       child->in_sync = true;
+      child->recorded_healthy = true;
       child->map = nullptr;
       child->role = SlotRole::kReader;
       co_await publish();
     }
   }
   co_await everything.release();
+  if (promoted) {
+    // After the log: what the record calls healthy is in sync there, too.
+    const auto guard = co_await health_.lock();
+    if (guard && state_ == NexusState::kOpen) {
+      if (auto saved = co_await save(false); !saved) co_await self_shutdown(saved.error().to_string());
+    }
+  }
   co_return promoted;
 }
 

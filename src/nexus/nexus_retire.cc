@@ -1,7 +1,8 @@
 // How a child leaves the healthy ones.
 //
 //   1. No I/O goes to it any more, on any reactor; what it misses is logged and not acknowledged ("retiring").
-//   2. The record that it is not healthy is saved. Reads, and writes of before, go on meanwhile.
+//   2. The record that it is not healthy is saved, in the store and in the write-intent log of the others. Reads, and
+//      writes of before, go on meanwhile.
 //   3. What it missed is acknowledged, on every reactor ("away").
 //   4. In the background it gives back its I/O and its device is closed.
 // The rest of the volume is never paused.
@@ -47,13 +48,12 @@ Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultRea
     child->role = SlotRole::kAway;
     co_await publish();
   } else {
-    child->map = was_in_sync && options_.partial_rebuild
-                     ? std::make_shared<DirtyMap>(num_blocks(), static_cast<uint32_t>(kSegmentBytes / block_size()))
-                     : nullptr;
+    child->map = was_in_sync && options_.partial_rebuild ? make_map() : nullptr;
     child->role = SlotRole::kRetiring;
     co_await publish();
     // All ports write down by themselves what comes from now on.
     if (child->map != nullptr && unflushed_ != nullptr) unflushed_->copy_to(*child->map);
+    if (child->map != nullptr && resync_ != nullptr) resync_->unequal().map().copy_to(*child->map);
     if (child->recorded_healthy) {
       child->recorded_healthy = false;
       if (auto saved = co_await save(false); !saved) {
@@ -61,6 +61,7 @@ Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultRea
         co_return Retirement::kRetired;
       }
     }
+    if (log_ != nullptr && was_in_sync) co_await log_->leave(child->slot);
     child->role = SlotRole::kAway;
     co_await publish();
     update_capabilities();
@@ -109,6 +110,7 @@ Task<uint32_t> Nexus::publish() {
   PortView view;
   view.mode = mode_;
   view.unflushed = unflushed_;
+  view.unequal = unequal_;
   for (const ChildPtr& child : children_) {
     view.slots[child->slot] = {.role = child->role, .local = child->local, .device = child->device, .log = child->map};
   }

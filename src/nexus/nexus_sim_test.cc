@@ -30,7 +30,7 @@ TEST(NexusSimTest, GeometryAndIdentity) {
   EXPECT_EQ(site.nexus().product_name(), "Nexus CAS Driver v0.0.1");
   EXPECT_EQ(site.nexus().status(), NexusStatus::kOnline);
   EXPECT_EQ(site.process().devices.find("nexus-1").get(), &site.nexus());
-  // Nothing outside of the data area is written.
+  // Nothing outside of the data area and that of the log is written.
   ASSERT_TRUE(site.write(0, 1, 7).is_success());
   ASSERT_TRUE(site.write(NexusSite::kNumBlocks - 1, 1, 8).is_success());
   EXPECT_TRUE(site.write(NexusSite::kNumBlocks, 1, 9).is(GenericStatus::kLbaOutOfRange));
@@ -38,8 +38,10 @@ TEST(NexusSimTest, GeometryAndIdentity) {
     const auto content = site.content(disk);
     EXPECT_EQ(content[NexusSite::kDataStart * 512], std::byte{7});
     EXPECT_EQ(content[(NexusSite::kDataStart + NexusSite::kNumBlocks) * 512 - 1], std::byte{8});
-    EXPECT_TRUE(std::all_of(content.begin(), content.begin() + NexusSite::kDataStart * 512,
-                            [](std::byte byte) { return byte == std::byte{0}; }));
+    auto is_zero = [](std::byte byte) { return byte == std::byte{0}; };
+    EXPECT_TRUE(std::all_of(content.begin(), content.begin() + kLogOffset, is_zero));
+    EXPECT_TRUE(
+        std::all_of(content.begin() + kLogOffset + kLogBytes, content.begin() + NexusSite::kDataStart * 512, is_zero));
     EXPECT_TRUE(std::all_of(content.begin() + (NexusSite::kDataStart + NexusSite::kNumBlocks) * 512, content.end(),
                             [](std::byte byte) { return byte == std::byte{0}; }));
   }

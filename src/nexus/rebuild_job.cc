@@ -9,19 +9,18 @@
 #include "base/log.h"
 #include "block/io_wait.h"
 #include "nexus/nexus_port.h"
+#include "nexus/segment_copy.h"
 #include "runtime/reactor.h"
 
 namespace cairn::nexus {
 
 using block::IoType;
-using nvme::MediaStatus;
 using nvme::Status;
 using runtime::Reactor;
 using runtime::Task;
 
 namespace {
 
-constexpr uint32_t kFailUnwritten = 1u << 22;              // read flag: no data, a status
 constexpr Duration kYield = std::chrono::milliseconds(1);  // between looks whether hosts are still busy
 constexpr size_t kMaxCopiers = 64;
 
@@ -214,7 +213,6 @@ Task<std::shared_ptr<RebuildJob::OpenSource>> RebuildJob::source(const std::vect
 }
 
 Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
-  iovec piece{copier.memory.get(), num_blocks * destination_->block_size()};
   std::vector<std::string> tried;
   while (true) {
     const std::shared_ptr<OpenSource> from = co_await source(tried);
@@ -222,41 +220,20 @@ Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
       log::error("rebuild of {}: no source for blocks {} to {}", child_uri_, lba, lba + num_blocks - 1);
       co_return false;
     }
-    const Status read = co_await block::perform(*from->channel, {.type = IoType::kRead,
-                                                                 .lba = data_start_ + lba,
-                                                                 .num_blocks = num_blocks,
-                                                                 .data = {&piece, 1},
-                                                                 .read_flags = kFailUnwritten});
-    if (read.is(MediaStatus::kDeallocatedOrUnwrittenBlock)) co_return co_await release_blocks(copier, lba, num_blocks);
-    if (read.is_success()) break;
-    log::warn("rebuild of {} from {}: {}", child_uri_, from->uri, read.to_string());
+    const SegmentCopy done =
+        co_await copy_segment(*from->channel, *channel_, data_start_ + lba, num_blocks, copier.memory.get());
+    if (done.outcome == SegmentCopy::Outcome::kWriteFailed) {
+      log::error("rebuild of {}: {}", child_uri_, done.status.to_string());
+      co_return false;
+    }
+    if (done.outcome != SegmentCopy::Outcome::kReadFailed) {
+      if (done.outcome == SegmentCopy::Outcome::kCopied) blocks_transferred_ += num_blocks;
+      co_return true;
+    }
+    log::warn("rebuild of {} from {}: {}", child_uri_, from->uri, done.status.to_string());
     tried.push_back(from->uri);
-    if (read.type() != nvme::StatusCodeType::kMedia) owner_.on_source_failed(from->uri);
+    if (done.status.type() != nvme::StatusCodeType::kMedia) owner_.on_source_failed(from->uri);
   }
-  const Status written = co_await block::perform(
-      *channel_, {.type = IoType::kWrite, .lba = data_start_ + lba, .num_blocks = num_blocks, .data = {&piece, 1}});
-  if (!written.is_success()) {
-    log::error("rebuild of {}: {}", child_uri_, written.to_string());
-    co_return false;
-  }
-  blocks_transferred_ += num_blocks;
-  co_return true;
-}
-
-// The source has nothing there.
-Task<bool> RebuildJob::release_blocks(Copier& copier, uint64_t lba, uint64_t num_blocks) {
-  iovec piece{copier.memory.get(), num_blocks * destination_->block_size()};
-  const Status read = co_await block::perform(*channel_, {.type = IoType::kRead,
-                                                          .lba = data_start_ + lba,
-                                                          .num_blocks = num_blocks,
-                                                          .data = {&piece, 1},
-                                                          .read_flags = kFailUnwritten});
-  if (read.is(MediaStatus::kDeallocatedOrUnwrittenBlock)) co_return true;
-  const IoType type = destination_->supports(IoType::kUnmap) ? IoType::kUnmap : IoType::kWriteZeroes;
-  const Status released = co_await block::perform(
-      *channel_, {.type = type, .lba = data_start_ + lba, .num_blocks = num_blocks, .may_deallocate = true});
-  if (!released.is_success()) log::error("rebuild of {}: {}", child_uri_, released.to_string());
-  co_return released.is_success();
 }
 
 }  // namespace cairn::nexus

@@ -115,7 +115,6 @@ class RebuildJob {
   runtime::Task<> run();
   runtime::Task<> copy_all(Copier& copier, size_t index);
   runtime::Task<bool> copy(Copier& copier, uint64_t lba, uint64_t num_blocks);
-  runtime::Task<bool> release_blocks(Copier& copier, uint64_t lba, uint64_t num_blocks);
   runtime::Task<std::shared_ptr<OpenSource>> source(const std::vector<std::string>& tried);
   runtime::Task<> take_turn(size_t index, uint64_t bytes);
   runtime::Task<bool> flush();

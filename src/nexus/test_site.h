@@ -84,6 +84,7 @@ class NexusSite {
   }
   ~NexusSite() { log::set_level(log::Level::kInfo); }
 
+  void set_nexus_options(const NexusOptions& options) { options_.nexus = options; }
   void start() {
     node_.start(
         [options = options_.nexus](runtime::sim::Node& node) { return std::make_unique<SiteProcess>(node, options); });
@@ -218,7 +219,7 @@ class NexusSite {
   }
 
  private:
-  const SiteOptions options_;
+  SiteOptions options_;
   runtime::sim::World world_;
   runtime::sim::Node& node_;
   std::vector<runtime::sim::Disk*> disks_;

@@ -15,6 +15,7 @@
 #include "block/file_device.h"
 #include "block/io_wait.h"
 #include "nexus/child_health_file.h"
+#include "nexus/geometry.h"
 #include "nexus/nexus_registry.h"
 #include "nvmf/host/nvmf_scheme.h"
 #include "nvmf/target/block_history.h"
@@ -76,6 +77,8 @@ class EngineProcess final : public sim::NodeProgram {
     options.reactors = reactors_of(node);
     options.store = &store;
     options.child_timeout = std::chrono::seconds(4);
+    options.intent_log.min_region_bytes = kSegmentBytes;
+    options.intent_log.idle_after = std::chrono::milliseconds(500);
     nexuses = std::make_unique<NexusRegistry>(devices, options);
   }
   ChildHealthFile store{"/var/nexus"};
@@ -172,8 +175,8 @@ class FaultSite {
       process().channels.push_back(std::move(*channel));
     }
   }
-  // Kills the engine; the next one reads the record, begins with one child that it calls healthy and adds the others:
-  // after an unclean stop they may differ in what was under way.
+  // Kills the engine; the next one reads the record and takes the children that it calls healthy, or one of them, and
+  // adds the others. Where they differ in what was under way, the write-intent log knows.
   void restart_engine() {
     engine_.crash(sim::CrashKind::kKill);
     num_workers_ = 0;
@@ -198,16 +201,17 @@ class FaultSite {
       return **loaded;
     }();
     engine_.stop();
-    std::optional<size_t> first;
+    std::vector<size_t> taken;
     for (size_t i = 0; i < kNumChildren; ++i) {
       for (const auto& child : record.children) {
-        if (child.uuid == uuid(i) && child.healthy && !first) first = i;
+        if (child.uuid == uuid(i) && child.healthy) taken.push_back(i);
       }
     }
-    CAIRN_CHECK(first.has_value());
-    start_engine({*first});
+    CAIRN_CHECK(!taken.empty());
+    if (random_.one_in(2)) taken.resize(1);
+    start_engine(taken);
     for (size_t i = 0; i < kNumChildren; ++i) {
-      if (i == *first) continue;
+      if (std::ranges::find(taken, i) != taken.end()) continue;
       const auto added = run(nexus().add_child(uri(i), true));
       if (!added) fmt::print(stderr, "{}\n", added.error().to_string());
       CAIRN_CHECK(added.has_value());

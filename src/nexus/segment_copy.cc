@@ -1,0 +1,72 @@
+#include "nexus/segment_copy.h"
+
+#include <cstring>
+
+#include "block/device.h"
+#include "block/io_wait.h"
+
+namespace cairn::nexus {
+
+using block::IoType;
+using nvme::MediaStatus;
+using nvme::Status;
+using runtime::Task;
+using Outcome = SegmentCopy::Outcome;
+
+namespace {
+
+constexpr uint32_t kFailUnwritten = 1u << 22;  // read flag: no data, a status
+
+Task<Status> transfer(block::Channel& channel, IoType type, uint64_t lba, uint64_t num_blocks, std::byte* memory) {
+  iovec piece{memory, num_blocks * channel.device().block_size()};
+  co_return co_await block::perform(channel, {.type = type,
+                                              .lba = lba,
+                                              .num_blocks = num_blocks,
+                                              .data = {&piece, 1},
+                                              .read_flags = type == IoType::kRead ? kFailUnwritten : 0});
+}
+
+bool is_unwritten(Status status) {
+  return status.is(MediaStatus::kDeallocatedOrUnwrittenBlock);
+}
+
+Task<SegmentCopy> write(block::Channel& to, uint64_t lba, uint64_t num_blocks, std::byte* memory) {
+  const Status written = co_await transfer(to, IoType::kWrite, lba, num_blocks, memory);
+  if (!written.is_success()) co_return SegmentCopy{Outcome::kWriteFailed, written};
+  co_return SegmentCopy{Outcome::kCopied, written};
+}
+
+Task<SegmentCopy> release(block::Channel& to, uint64_t lba, uint64_t num_blocks) {
+  const IoType type = to.device().supports(IoType::kUnmap) ? IoType::kUnmap : IoType::kWriteZeroes;
+  const Status released =
+      co_await block::perform(to, {.type = type, .lba = lba, .num_blocks = num_blocks, .may_deallocate = true});
+  if (!released.is_success()) co_return SegmentCopy{Outcome::kWriteFailed, released};
+  co_return SegmentCopy{Outcome::kReleased, released};
+}
+
+}  // namespace
+
+Task<SegmentCopy> copy_segment(block::Channel& from, block::Channel& to, uint64_t lba, uint64_t num_blocks,
+                               std::byte* memory) {
+  const Status read = co_await transfer(from, IoType::kRead, lba, num_blocks, memory);
+  if (read.is_success()) co_return co_await write(to, lba, num_blocks, memory);
+  if (!is_unwritten(read)) co_return SegmentCopy{Outcome::kReadFailed, read};
+  if (is_unwritten(co_await transfer(to, IoType::kRead, lba, num_blocks, memory))) co_return SegmentCopy{};
+  co_return co_await release(to, lba, num_blocks);
+}
+
+Task<SegmentCopy> equalize_segment(block::Channel& from, block::Channel& to, uint64_t lba, uint64_t num_blocks,
+                                   std::byte* memory) {
+  const uint64_t size = num_blocks * from.device().block_size();
+  const Status source = co_await transfer(from, IoType::kRead, lba, num_blocks, memory);
+  if (!source.is_success() && !is_unwritten(source)) co_return SegmentCopy{Outcome::kReadFailed, source};
+  const Status present = co_await transfer(to, IoType::kRead, lba, num_blocks, memory + size);
+  if (is_unwritten(source)) {
+    if (is_unwritten(present)) co_return SegmentCopy{};
+    co_return co_await release(to, lba, num_blocks);
+  }
+  if (present.is_success() && std::memcmp(memory, memory + size, size) == 0) co_return SegmentCopy{};
+  co_return co_await write(to, lba, num_blocks, memory);
+}
+
+}  // namespace cairn::nexus
