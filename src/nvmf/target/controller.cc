@@ -81,6 +81,13 @@ void Controller::terminate(std::string_view reason) {
   for (const auto& [qid, handle] : queue_pairs_) target_.primary().spawn("nvmf disconnect", disconnect(handle));
 }
 
+runtime::Task<> Controller::terminate_now(std::string reason) {
+  std::vector<std::shared_ptr<QueuePairHandle>> handles;
+  for (const auto& [qid, handle] : queue_pairs_) handles.push_back(handle);
+  terminate(reason);
+  for (const auto& handle : handles) co_await disconnect(handle);
+}
+
 void Controller::disconnect_io_queue_pairs() {
   for (const auto& [qid, handle] : queue_pairs_) {
     if (qid != nvme::kAdminQueueId) target_.primary().spawn("nvmf disconnect", disconnect(handle));

@@ -109,6 +109,8 @@ class Controller : public std::enable_shared_from_this<Controller> {
 
   // Disconnects everything; the controller disappears from its subsystem when the last queue pair has gone.
   void terminate(std::string_view reason);
+  // The same, and when it returns nothing is sent to the host any more.
+  runtime::Task<> terminate_now(std::string reason);
   // Until the controller has gone.
   runtime::Event& gone() { return gone_; }
 

@@ -207,10 +207,17 @@ runtime::Task<Result<std::shared_ptr<SubsystemView>>> Subsystem::view_on(runtime
 
 // ---- The end ----
 
-runtime::Task<> Subsystem::stop() {
+runtime::Task<> Subsystem::stop(std::function<runtime::Task<>()> when_disconnected) {
   CAIRN_CHECK(!stopping_);
   stopping_ = true;
   target_.discovery_log_changed();
+  if (when_disconnected) {
+    std::vector<std::shared_ptr<Controller>> connected;
+    for (const auto& [cntlid, each] : controllers_) connected.push_back(each);
+    for (const auto& each : connected) co_await each->terminate_now("its subsystem is being removed");
+    connected.clear();
+    co_await when_disconnected();
+  }
   while (!controllers_.empty()) {
     const std::shared_ptr<Controller> controller = controllers_.begin()->second;
     for (const auto& [cntlid, each] : controllers_) each->terminate("its subsystem is being removed");

@@ -148,8 +148,10 @@ class Subsystem {
     Subsystem& subsystem_;
   };
 
-  // Disconnects all hosts, closes all channels, releases the device. Then the subsystem may be destroyed.
-  runtime::Task<> stop();
+  // Disconnects all hosts, closes all channels, releases the device. Then the subsystem may be destroyed. I/O under way
+  // is waited for; `when_disconnected` runs before that, when no answer reaches a host any more: it may make I/O end
+  // that would not.
+  runtime::Task<> stop(std::function<runtime::Task<>()> when_disconnected = {});
   bool stopping() const { return stopping_; }
 
  private:

@@ -95,12 +95,12 @@ Subsystem* Target::find_subsystem(const std::string& nqn) {
   return found == subsystems_.end() ? nullptr : found->second.get();
 }
 
-runtime::Task<Result<>> Target::remove_subsystem(std::string nqn) {
+runtime::Task<Result<>> Target::remove_subsystem(std::string nqn, std::function<runtime::Task<>()> when_disconnected) {
   Subsystem* removed = find_subsystem(nqn);
   if (removed == nullptr || removed->stopping()) {
     co_return fail(Code::kNotFound, fmt::format("there is no subsystem {}", nqn));
   }
-  co_await removed->stop();
+  co_await removed->stop(std::move(when_disconnected));
   subsystems_.erase(nqn);
   subsystem_removed_.pulse();
   co_return Result<>();

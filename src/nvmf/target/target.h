@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -69,7 +70,9 @@ class Target {
   Result<Subsystem*> add_subsystem(SubsystemOptions options);
   Subsystem* find_subsystem(const std::string& nqn);
   const std::map<std::string, std::unique_ptr<Subsystem>>& subsystems() const { return subsystems_; }
-  runtime::Task<Result<>> remove_subsystem(std::string nqn);  // NOT_FOUND
+  // NOT_FOUND. I/O under way is waited for; `when_disconnected` runs before that, when no answer reaches a host any
+  // more.
+  runtime::Task<Result<>> remove_subsystem(std::string nqn, std::function<runtime::Task<>()> when_disconnected = {});
 
   // For a Connect command. On success the controller has `queue_pair`.
   runtime::Task<ConnectOutcome> connect(ConnectParameters parameters, std::shared_ptr<QueuePairHandle> queue_pair);
