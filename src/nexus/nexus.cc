@@ -25,7 +25,7 @@ Result<> check_parameters(const NexusRequest& request) {
   const NvmeParameters& nvme = request.nvme;
   auto invalid = [&](std::string_view why) { return fail(nexus_error::invalid_arguments(request.name, why)); };
   if (nvme.min_cntlid < 1 || nvme.min_cntlid > nvme.max_cntlid || nvme.max_cntlid > kMaxCntlid) {
-    return invalid(fmt::format("invalid NVMe controller ID range [{:x}h, {:x}h]", nvme.min_cntlid, nvme.max_cntlid));
+    return fail(nexus_error::invalid_cntlid_range(request.name, nvme.min_cntlid, nvme.max_cntlid));
   }
   const bool reserves = nvme.reservation_key != 0 || nvme.preempt_key != 0 || nvme.preempt_holder;
   if (reserves && (nvme.reservation_key == 0 || (nvme.preempt_holder && nvme.preempt_key != 0))) {
@@ -315,6 +315,13 @@ Task<> Nexus::leave_children(PortMode mode) {
     if (child->job != nullptr) child->job->abandon();
   }
   co_await publish();
+}
+
+Task<> Nexus::set_waiting_fails(bool fails) {
+  const auto guard = co_await health_.lock();
+  if (!guard || state_ == NexusState::kClosed) co_return;
+  waiting_fails_ = fails;
+  if (mode_ == PortMode::kFrozen) co_await publish();
 }
 
 Task<> Nexus::close() {

@@ -117,6 +117,8 @@ class Nexus final : public block::Device,
   NexusState state() const { return state_; }
   NexusStatus status() const;
   bool frozen() const { return frozen_; }
+  // FAILED_PRECONDITION when it is shut down or frozen.
+  Result<> check_operation() const;
   std::vector<ChildInfo> children() const;
   size_t num_rebuilds() const;
   // Nothing: it is off, or a child cannot be told apart from others (no UUID).
@@ -141,6 +143,9 @@ class Nexus final : public block::Device,
   runtime::Task<Result<SnapshotOutcome>> create_snapshot(SnapshotRequest request);
   // Ends I/O (it waits) and closes the children. Again: nothing to do.
   runtime::Task<Result<>> shutdown();
+  // While it is set, I/O of a nexus that is frozen or shut down fails instead of waiting: for the end of an export
+  // whose hosts get no answers any more.
+  runtime::Task<> set_waiting_fails(bool fails);
   // Before the device is removed: I/O fails from now on, children are closed.
   runtime::Task<> close();
 
@@ -168,7 +173,6 @@ class Nexus final : public block::Device,
 
   // nexus.cc
   runtime::Task<Result<>> open(std::vector<ChildPtr> children);
-  Result<> check_operation() const;
   void update_capabilities();
   ChildPtr find_child(const std::string& uri) const;
   ChildPtr child_in(size_t slot) const;
@@ -243,6 +247,7 @@ class Nexus final : public block::Device,
   NexusState state_ = NexusState::kInit;
   bool frozen_ = false;
   PortMode mode_ = PortMode::kServing;
+  bool waiting_fails_ = false;
   std::vector<ChildPtr> children_;
   std::vector<std::unique_ptr<NexusPort>> ports_;
   std::shared_ptr<UnflushedMap> unflushed_;  // from the first child with a volatile cache on

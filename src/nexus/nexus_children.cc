@@ -17,7 +17,7 @@ using runtime::Task;
 namespace {
 
 constexpr std::string_view kClaim = "NEXUS_CAS_MODULE";
-constexpr Duration kClosePatience = std::chrono::seconds(10);  // an operation's, with a device that is being closed
+constexpr Duration kClosePatience = std::chrono::seconds(20);  // with a device that is being closed: settling takes 11 s
 
 std::string uuid_in(const std::string& uri) {
   const auto parsed = block::Uri::parse(uri);

@@ -10,6 +10,22 @@ using std::string_view;
 Error invalid_arguments(string_view nexus, string_view why) {
   return {Code::kInvalidArgument, format("Invalid arguments for nexus {}: {}", nexus, why)};
 }
+Error invalid_uuid(string_view uuid) {
+  return {Code::kInvalidArgument, format("Invalid nexus uuid \"{}\"", uuid)};
+}
+Error invalid_cntlid_range(string_view nexus, uint32_t min, uint32_t max) {
+  return invalid_arguments(nexus, format("invalid NVMe controller ID range [{:x}h, {:x}h]", min, max));
+}
+Error invalid_key() {
+  return {Code::kInvalidArgument, "Invalid encryption key: expected none or 16 bytes"};
+}
+Error invalid_share_protocol(string_view nexus, int protocol) {
+  return {Code::kInvalidArgument,
+          format("Invalid share protocol {} for nexus {}: only NVMF (1) is supported", protocol, nexus)};
+}
+Error not_shared_nvmf(string_view nexus) {
+  return {Code::kInvalidArgument, format("The nexus {} has not been shared over NVMf", nexus)};
+}
 Error create_child(string_view nexus, Error cause) {
   return {Code::kInvalidArgument, format("Failed to create child of nexus {}", nexus), std::move(cause)};
 }
@@ -83,6 +99,11 @@ Error rebuild_operation(string_view nexus, string_view child, string_view why) {
 }
 Error create_snapshot(string_view nexus, string_view why) {
   return {Code::kInternal, format("Failed to create snapshot on nexus {}: {}", nexus, why)};
+}
+Error invalid_ana_state(string_view nexus, int state) {
+  return {Code::kInternal,
+          format("Invalid ANA state {} for nexus {}: expected 1 (optimized), 2 (non-optimized) or 3 (inaccessible)",
+                 state, nexus)};
 }
 Error save_state(string_view nexus, Error cause) {
   return {Code::kInternal, format("Failed to save the state of nexus {}", nexus), std::move(cause)};

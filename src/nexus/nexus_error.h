@@ -10,6 +10,11 @@ namespace cairn::nexus::nexus_error {
 
 // INVALID_ARGUMENT
 Error invalid_arguments(std::string_view nexus, std::string_view why);
+Error invalid_uuid(std::string_view uuid);
+Error invalid_cntlid_range(std::string_view nexus, uint32_t min, uint32_t max);
+Error invalid_key();
+Error invalid_share_protocol(std::string_view nexus, int protocol);
+Error not_shared_nvmf(std::string_view nexus);
 Error create_child(std::string_view nexus, Error cause);
 Error mixed_block_sizes(std::string_view nexus);
 Error child_geometry(std::string_view nexus, std::string_view child);
@@ -39,6 +44,7 @@ Error rebuild_exists(std::string_view nexus, std::string_view child);
 Error no_rebuild_source(std::string_view nexus);
 Error rebuild_operation(std::string_view nexus, std::string_view child, std::string_view why);
 Error create_snapshot(std::string_view nexus, std::string_view why);
+Error invalid_ana_state(std::string_view nexus, int state);
 Error save_state(std::string_view nexus, Error cause);
 
 }  // namespace cairn::nexus::nexus_error

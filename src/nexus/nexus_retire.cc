@@ -108,7 +108,7 @@ Task<> Nexus::retire_and_answer(ChildPtr child, ChildFailure failure, NexusPort&
 
 Task<uint32_t> Nexus::publish() {
   PortView view;
-  view.mode = mode_;
+  view.mode = mode_ == PortMode::kFrozen && waiting_fails_ ? PortMode::kClosed : mode_;
   view.unflushed = unflushed_;
   view.unequal = unequal_;
   for (const ChildPtr& child : children_) {
