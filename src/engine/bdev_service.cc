@@ -63,8 +63,10 @@ class BdevService final : public api::BdevRpc::CallbackService {
           if (device == nullptr)
             co_return fail(Code::kNotFound, fmt::format("BDEV '{}' could not be found", request->name()));
           const std::vector<std::string> hosts(request->allowed_hosts().begin(), request->allowed_hosts().end());
-          if (auto shared = co_await engine_.shares().share(device, hosts); !shared)
-            co_return fail(std::move(shared.error()));
+          const auto nexus = engine_.nexuses().find(device->name());
+          auto shared = nexus != nullptr ? co_await engine_.shares().share_nexus(nexus, hosts)
+                                         : co_await engine_.shares().share(device, hosts);
+          if (!shared) co_return fail(std::move(shared.error()));
           fill(*device, *response->mutable_bdev());
           co_return Result<>{};
         });
@@ -75,7 +77,11 @@ class BdevService final : public api::BdevRpc::CallbackService {
     return UnaryCall::start(context, engine_.primary(), "bdev unshare", [this, request]() -> runtime::Task<Result<>> {
       std::string name = request->name();
       if (auto device = engine_.registry().find(name); device != nullptr) name = device->name();
-      co_await engine_.shares().unshare(std::move(name));
+      if (auto nexus = engine_.nexuses().find(name); nexus != nullptr) {
+        co_await engine_.shares().unshare_nexus(std::move(nexus));
+      } else {
+        co_await engine_.shares().unshare(std::move(name));
+      }
       co_return Result<>{};
     });
   }

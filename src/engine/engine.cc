@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <thread>
+
 #include "base/log.h"
 #include "block/file_device.h"
 #include "block/malloc_device.h"
@@ -78,7 +80,9 @@ runtime::Task<Result<>> Engine::start_on_primary() {
       co_return fail(Error(listening.error().code(), "cannot start the NVMe-oF target", listening.error()));
     target_addresses_.push_back(*listening);
   }
-  shares_ = std::make_unique<Shares>(*target_, target_addresses_.front(), options_.ptpl_dir);
+  shares_ = std::make_unique<Shares>(*target_, ShareOptions{.address = target_addresses_.front(),
+                                                            .ptpl_dir = options_.ptpl_dir,
+                                                            .ana_reporting = options_.ana_enabled});
   if (!options_.ptpl_dir.empty()) {
     for (const char* kind : {"bdev", "nexus", "pool"}) {
       auto made = co_await primary().backend().make_directories(fmt::format("{}/{}", options_.ptpl_dir, kind));
@@ -91,6 +95,12 @@ runtime::Task<Result<>> Engine::start_on_primary() {
   auto store = co_await make_health_store(options_);
   if (!store) co_return fail(std::move(store.error()));
   health_store_ = std::move(*store);
+  nexus::NexusOptions nexus_options;
+  nexus_options.reactors = reactors_->reactors();
+  nexus_options.store = health_store_.get();
+  nexus_options.save_attempts = options_.save_attempts;
+  nexus_options.partial_rebuild = options_.partial_rebuild;
+  nexuses_ = std::make_unique<nexus::NexusRegistry>(*registry_, std::move(nexus_options));
   auto json_rpc = JsonRpcServer::listen(*this, options_.json_rpc_socket);
   if (!json_rpc) co_return fail(Error(json_rpc.error().code(), "cannot start the JSON-RPC server", json_rpc.error()));
   json_rpc_ = std::move(*json_rpc);
@@ -129,21 +139,56 @@ std::string Engine::banner() const {
   return text;
 }
 
+runtime::Task<Result<>> Engine::destroy_nexus(std::shared_ptr<nexus::Nexus> nexus) {
+  // I/O that waits, or hangs in a child, would hold up the end of the export: it ends with the nexus.
+  co_await shares_->unshare(nexus->name(), [nexus] { return nexus->close(); });
+  const Uuid uuid = nexus->nexus_uuid();
+  nexus.reset();
+  co_return co_await nexuses_->destroy(uuid);
+}
+
+runtime::Task<> Engine::destroy_nexuses() {
+  if (nexuses_ == nullptr) co_return;
+  std::vector<Uuid> all;
+  for (const auto& nexus : nexuses_->list()) all.push_back(nexus->nexus_uuid());
+  for (const Uuid& uuid : all) {
+    auto destroy = [this, uuid]() -> runtime::Task<Result<>> {
+      auto nexus = nexuses_->find(uuid);
+      if (nexus == nullptr) co_return Result<>{};  // by a call that was under way
+      co_return co_await destroy_nexus(std::move(nexus));
+    };
+    auto destroyed = co_await nexus_turns_.run(uuid.to_string(), NexusTurns::kPatience, destroy);
+    if (!destroyed && destroyed.error().code() == Code::kDeadlineExceeded) destroyed = co_await destroy();
+    if (!destroyed) log::error("{}", destroyed.error().to_string());
+  }
+}
+
 runtime::Task<> Engine::stop_on_primary() {
   if (json_rpc_ != nullptr) co_await json_rpc_->stop();
   json_rpc_.reset();
+  co_await destroy_nexuses();  // those that the last calls made, or that were children of others
   if (pools_ != nullptr) co_await pools_->export_all();
   pools_.reset();
   if (target_ != nullptr) co_await target_->stop();
+  co_await destroy_nexuses();  // those that were shared as something else
+  nexuses_.reset();
+  health_store_.reset();
   shares_.reset();
   target_.reset();
-  health_store_.reset();
   if (registry_ != nullptr) co_await registry_->remove_all();
   registry_.reset();
 }
 
 void Engine::stop() {
-  if (grpc_ != nullptr) grpc_->stop();
+  if (grpc_ != nullptr) {
+    // Calls that wait for the I/O of a nexus end with it.
+    std::thread calls_end([this] { grpc_->stop(); });
+    runtime::run_on(primary(), "nexuses end", [this]() -> runtime::Task<Result<>> {
+      co_await destroy_nexuses();
+      co_return Result<>{};
+    }).get();
+    calls_end.join();
+  }
   grpc_.reset();
   if (reactors_ == nullptr) return;
   runtime::run_on(primary(), "engine stop", [this]() -> runtime::Task<Result<>> {

@@ -1,7 +1,8 @@
 // The io-engine's parts and their order: what is started first is stopped last.
 //
-//   start: reactors -> devices -> target (listeners) -> JSON-RPC -> gRPC
-//   stop:  gRPC -> JSON-RPC -> pools (exported) -> target (hosts are disconnected) -> devices -> reactors
+//   start: reactors -> devices -> target (listeners) -> store -> JSON-RPC -> gRPC
+//   stop:  gRPC and nexuses (destroyed) -> JSON-RPC -> pools (exported) -> target (hosts are disconnected) -> devices
+//          -> reactors
 // After a start that failed half way, stop() undoes what was done.
 #pragma once
 
@@ -11,9 +12,10 @@
 
 #include "base/uuid.h"
 #include "block/registry.h"
+#include "engine/nexus_turns.h"
 #include "engine/options.h"
 #include "engine/shares.h"
-#include "nexus/child_health.h"
+#include "nexus/nexus_registry.h"
 #include "nvmf/target/target.h"
 #include "pool/pool_registry.h"
 #include "runtime/reactor_group.h"
@@ -47,10 +49,15 @@ class Engine {
   nvmf::target::Target& target() { return *target_; }
   Shares& shares() { return *shares_; }
   pool::PoolRegistry& pools() { return *pools_; }
+  nexus::NexusRegistry& nexuses() { return *nexuses_; }
+  NexusTurns& nexus_turns() { return nexus_turns_; }
+  // Ends its export, then the nexus. INTERNAL when others hold its device.
+  runtime::Task<Result<>> destroy_nexus(std::shared_ptr<nexus::Nexus> nexus);
 
  private:
   pool::ReplicaExports replica_exports();
   runtime::Task<Result<>> start_on_primary();
+  runtime::Task<> destroy_nexuses();
   runtime::Task<> stop_on_primary();
 
   EngineOptions options_;
@@ -64,6 +71,8 @@ class Engine {
   std::unique_ptr<Shares> shares_;
   std::unique_ptr<pool::PoolRegistry> pools_;
   std::unique_ptr<nexus::ChildHealthStore> health_store_;  // nullptr: none
+  std::unique_ptr<nexus::NexusRegistry> nexuses_;
+  NexusTurns nexus_turns_;
   std::unique_ptr<JsonRpcServer> json_rpc_;
   std::unique_ptr<GrpcServer> grpc_;
 };

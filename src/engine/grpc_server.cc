@@ -38,6 +38,7 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::start(Engine& engine, const runt
   parts->services.push_back(make_bdev_service(engine));
   parts->services.push_back(make_host_service(engine));
   parts->services.push_back(make_json_service(engine));
+  parts->services.push_back(make_nexus_service(engine));
   parts->services.push_back(make_pool_service(engine));
   parts->services.push_back(make_replica_service(engine));
   parts->services.push_back(make_snapshot_service(engine));

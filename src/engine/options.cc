@@ -359,6 +359,7 @@ Result<> apply_target_environment(const Environment& environment, EngineOptions&
     options.target.max_queue_pairs = *value;
   }
   options.ana_enabled = environment("NEXUS_NVMF_ANA_ENABLE") == "1";
+  if (auto text = environment("NEXUS_PARTIAL_REBUILD")) options.partial_rebuild = *text == "1";
   return {};
 }
 

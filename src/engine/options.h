@@ -37,6 +37,7 @@ struct EngineOptions {
   std::string child_health_dir;  // --child-health-dir
   unsigned save_attempts = 30;   // --ps-retries; 0: until it is saved (--ps-wait)
   bool ana_enabled = false;      // NEXUS_NVMF_ANA_ENABLE=1
+  bool partial_rebuild = true;   // NEXUS_PARTIAL_REBUILD
   log::Options log;
   std::vector<std::string> ignored;  // options that were given and mean nothing here, with the reason, for the log
 };

@@ -12,6 +12,7 @@ class Engine;
 std::unique_ptr<grpc::Service> make_bdev_service(Engine& engine);
 std::unique_ptr<grpc::Service> make_host_service(Engine& engine);
 std::unique_ptr<grpc::Service> make_json_service(Engine& engine);
+std::unique_ptr<grpc::Service> make_nexus_service(Engine& engine);
 std::unique_ptr<grpc::Service> make_pool_service(Engine& engine);
 std::unique_ptr<grpc::Service> make_replica_service(Engine& engine);
 std::unique_ptr<grpc::Service> make_snapshot_service(Engine& engine);

@@ -1,4 +1,4 @@
-// mayastor.v1.StatsRpc (shared reference: grpc-v1.md section 12). There are no nexuses yet: their list is empty.
+// mayastor.v1.StatsRpc (shared reference: grpc-v1.md section 12).
 #include <stats.grpc.pb.h>
 
 #include "engine/engine.h"
@@ -51,9 +51,17 @@ class StatsService final : public api::StatsRpc::CallbackService {
                             });
   }
   grpc::ServerUnaryReactor* GetNexusIoStats(grpc::CallbackServerContext* context, const api::ListStatsOption* request,
-                                            api::NexusIoStatsResponse*) override {
-    if (request->has_name()) return answer_now(context, grpc::Status(grpc::StatusCode::NOT_FOUND, "Nexus not found"));
-    return answer_now(context, grpc::Status::OK);
+                                            api::NexusIoStatsResponse* response) override {
+    return UnaryCall::start(context, engine_.primary(), "nexus stats",
+                            [this, request, response]() -> runtime::Task<Result<>> {
+                              for (const auto& nexus : engine_.nexuses().list()) {
+                                if (!request->has_name() || request->name() == nexus->name())
+                                  fill(nexus->name(), nexus->nexus_uuid(), nexus->statistics(), *response->add_stats());
+                              }
+                              if (request->has_name() && response->stats().empty())
+                                co_return fail(Code::kNotFound, "Nexus not found");
+                              co_return Result<>{};
+                            });
   }
   grpc::ServerUnaryReactor* GetReplicaIoStats(grpc::CallbackServerContext* context, const api::ListStatsOption* request,
                                               api::ReplicaIoStatsResponse* response) override {
