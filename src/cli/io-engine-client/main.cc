@@ -64,6 +64,8 @@ int main(int argc, char** argv) {
   CommandLine line;
   add_pool_commands(line);
   add_replica_commands(line);
+  add_nexus_commands(line);
+  add_rebuild_commands(line);
   add_snapshot_commands(line);
   add_bdev_commands(line);
   add_device_commands(line);
