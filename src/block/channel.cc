@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "block/device.h"
 #include "block/emulation.h"
+#include "block/fault_filter.h"
 #include "runtime/reactor.h"
 
 namespace cairn::block {
@@ -52,7 +53,6 @@ Channel::~Channel() {
 }
 
 nvme::Status Channel::check(const Io& io) const {
-  if (device_->removed()) return refused(nvme::GenericStatus::kInvalidNamespaceOrFormat);
   if (has_no_range(io.type)) return nvme::Status::success();
   if (io.num_blocks == 0 || io.data.size() > Io::kMaxPieces || io.write_data.size() > Io::kMaxPieces) {
     return refused(nvme::GenericStatus::kInvalidField);
@@ -67,8 +67,25 @@ nvme::Status Channel::check(const Io& io) const {
 
 void Channel::submit(Io& io) {
   io.submitted_at_ = time_of(Passage::kTaken, reactor_);
-  io.internal_ = false;
+  io.part_ = Io::Part::kWhole;
   ++in_flight_;
+  const uint8_t gate = device_->gate_.load(std::memory_order_acquire);
+  if (gate == 0 || admit(io, gate)) proceed(io);
+  chain.passage = Passage::kNone;
+}
+
+// Of a device that was removed or has faults injected: whether the I/O may go on now.
+bool Channel::admit(Io& io, uint8_t gate) {
+  if ((gate & Device::kRemoved) != 0) {
+    finish(io, refused(nvme::GenericStatus::kInvalidNamespaceOrFormat));
+    return false;
+  }
+  io.part_ = Io::Part::kWatched;
+  if (faults_ == nullptr) faults_ = std::make_unique<FaultFilter>(*this);
+  return faults_->admit(io);
+}
+
+void Channel::proceed(Io& io) {
   if (const nvme::Status status = check(io); !status.is_success()) {
     finish(io, status);
   } else if (device_->supports_natively(io.type)) {
@@ -76,11 +93,10 @@ void Channel::submit(Io& io) {
   } else {
     emulate(io);
   }
-  chain.passage = Passage::kNone;
 }
 
 void Channel::emulate(Io& io) {
-  CAIRN_CHECK(!io.internal_);
+  CAIRN_CHECK(io.part_ != Io::Part::kStep);
   if (!Emulation::possible(io.type, device_->supports_natively(IoType::kRead),
                            device_->supports_natively(IoType::kWrite))) {
     finish(io, refused(nvme::GenericStatus::kInvalidOpcode));
@@ -91,7 +107,7 @@ void Channel::emulate(Io& io) {
 }
 
 void Channel::start_step(Io& step) {
-  step.internal_ = true;
+  step.part_ = Io::Part::kStep;
   start(step);
 }
 
@@ -101,8 +117,13 @@ void Channel::finish(Io& io, nvme::Status status) {
 }
 
 void Channel::conclude(Io& io, nvme::Status status) {
+  if (io.part_ == Io::Part::kWatched && !faults_->release(io, status)) return;
+  conclude_now(io, status);
+}
+
+void Channel::conclude_now(Io& io, nvme::Status status) {
   io.status = status;
-  if (!io.internal_) {
+  if (io.part_ != Io::Part::kStep) {
     const uint64_t bytes = has_no_range(io.type) ? 0 : io.num_blocks * device_->block_size();
     io.completed_at_ = time_of(Passage::kGivenBack, reactor_);
     statistics_.count(io.type, bytes, io.completed_at_ - io.submitted_at_, status.is_success(),

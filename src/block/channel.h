@@ -15,6 +15,7 @@ namespace cairn::block {
 
 class Device;
 class Emulation;
+class FaultFilter;
 
 // Made by Device::open_channel() on the reactor that uses it, used and destroyed there. Keeps the device alive.
 class Channel {
@@ -27,6 +28,9 @@ class Channel {
   Device& device() const { return *device_; }
   runtime::Reactor& reactor() const { return reactor_; }
   uint32_t in_flight() const { return in_flight_; }
+  // It is a nexus's channel to its child: for faults that are injected there only.
+  void mark_nexus_child() { nexus_child_ = true; }
+  bool is_nexus_child() const { return nexus_child_; }
 
   // Checks the request, counts it and starts it. A type the driver lacks but the block layer can make from others
   // (compare, write-zeroes, copy, compare-and-write) is emulated (emulation.h). Refusals complete inside the call, all
@@ -48,14 +52,20 @@ class Channel {
 
  private:
   friend class Emulation;
+  friend class FaultFilter;
+  bool admit(Io& io, uint8_t gate);
+  void proceed(Io& io);
   nvme::Status check(const Io& io) const;
   void start_step(Io& step);  // an I/O of the emulation: read or write
   void conclude(Io& io, nvme::Status status);
+  void conclude_now(Io& io, nvme::Status status);
 
   std::shared_ptr<Device> device_;
   runtime::Reactor& reactor_;
   uint32_t in_flight_ = 0;
+  bool nexus_child_ = false;
   std::unique_ptr<Emulation> emulation_;
+  std::unique_ptr<FaultFilter> faults_;  // from the first I/O on that met injected faults
   ChannelStatistics statistics_;
 };
 

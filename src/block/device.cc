@@ -60,7 +60,7 @@ void Device::for_each_listener(Call call) {
 }
 
 void Device::announce_removal() {
-  if (removed_.exchange(true, std::memory_order_acq_rel)) return;
+  if ((gate_.fetch_or(kRemoved, std::memory_order_acq_rel) & kRemoved) != 0) return;
   for_each_listener([this](DeviceListener& listener) { listener.on_removed(*this); });
 }
 
@@ -75,6 +75,22 @@ void Device::announce_alias_removal(const std::string& alias) {
 void Device::set_num_blocks(uint64_t num_blocks) {
   if (num_blocks_.exchange(num_blocks, std::memory_order_acq_rel) == num_blocks) return;
   for_each_listener([this](DeviceListener& listener) { listener.on_resized(*this); });
+}
+
+std::shared_ptr<const FaultInjectionList> Device::fault_injections() const {
+  const std::lock_guard lock(fault_injections_mutex_);
+  return fault_injections_;
+}
+
+void Device::set_fault_injections(FaultInjectionList faults) {
+  const std::lock_guard lock(fault_injections_mutex_);
+  if (faults.empty()) {
+    fault_injections_ = nullptr;
+    gate_.fetch_and(static_cast<uint8_t>(~kFaulty), std::memory_order_acq_rel);
+  } else {
+    fault_injections_ = std::make_shared<const FaultInjectionList>(std::move(faults));
+    gate_.fetch_or(kFaulty, std::memory_order_acq_rel);
+  }
 }
 
 void Device::report_media_error(uint64_t lba, uint64_t num_blocks) {

@@ -20,6 +20,7 @@
 #include "base/intrusive_list.h"
 #include "base/uuid.h"
 #include "block/channel.h"
+#include "block/fault_injection.h"
 #include "block/io.h"
 #include "block/statistics.h"
 #include "block/turn_queue.h"
@@ -77,7 +78,7 @@ class Device : public std::enable_shared_from_this<Device> {
   uint32_t optimal_io_boundary() const { return geometry_.optimal_io_boundary; }
   uint64_t num_blocks() const { return num_blocks_.load(std::memory_order_acquire); }
   uint64_t size_bytes() const { return num_blocks() * block_size(); }
-  bool removed() const { return removed_.load(std::memory_order_acquire); }
+  bool removed() const { return (gate_.load(std::memory_order_acquire) & kRemoved) != 0; }
   runtime::Reactor& home() const { return home_; }
   // Natively or by emulation. May change with time (a nexus gets another child, a file system turns out to lack a
   // call).
@@ -101,6 +102,9 @@ class Device : public std::enable_shared_from_this<Device> {
   using Statistics = IoStatistics;
   Statistics statistics() const { return statistics_.sum(); }
   void reset_statistics() { statistics_.reset(); }
+
+  // The faults that are injected into its I/O; nullptr: none. Set by the registry.
+  std::shared_ptr<const FaultInjectionList> fault_injections() const;
 
   // Home reactor only from here.
 
@@ -136,6 +140,9 @@ class Device : public std::enable_shared_from_this<Device> {
   friend class Emulation;
   friend class Registry;
   static constexpr size_t kMaxPendingMediaErrors = 16;
+  // What new I/O has to look at, in one load.
+  static constexpr uint8_t kRemoved = 1;
+  static constexpr uint8_t kFaulty = 2;
   struct MediaError {
     uint64_t lba, num_blocks;
   };
@@ -144,12 +151,13 @@ class Device : public std::enable_shared_from_this<Device> {
   // Any reactor: leads to announce_media_error() at home.
   void report_media_error(uint64_t lba, uint64_t num_blocks);
   void deliver_media_errors();
+  void set_fault_injections(FaultInjectionList faults);
 
   DeviceIdentity identity_;
   Geometry geometry_;
   runtime::Reactor& home_;
   std::atomic<uint64_t> num_blocks_;
-  std::atomic<bool> removed_{false};
+  std::atomic<uint8_t> gate_{0};
   std::vector<std::string> aliases_;
   std::optional<std::string> claimed_by_;
   IntrusiveList<DeviceListener> listeners_;
@@ -160,6 +168,9 @@ class Device : public std::enable_shared_from_this<Device> {
   std::vector<MediaError> media_errors_;       // at most kMaxPendingMediaErrors
   std::shared_ptr<Device> media_errors_self_;  // keeps the device while the message is on its way
   runtime::Message media_errors_message_;
+
+  mutable std::mutex fault_injections_mutex_;
+  std::shared_ptr<const FaultInjectionList> fault_injections_;
 };
 
 }  // namespace cairn::block

@@ -60,7 +60,12 @@ class Io : public ListLink<> {
   friend class DriverArea;
   TimePoint submitted_at_{};
   TimePoint completed_at_{};
-  bool internal_ = false;  // a step of an emulated I/O: not checked and not counted
+  enum class Part : uint8_t {
+    kWhole,
+    kStep,     // of an emulated I/O: not checked and not counted
+    kWatched,  // its device had faults injected when it was submitted
+  };
+  Part part_ = Part::kWhole;
   alignas(16) std::byte driver_area_[kDriverAreaSize];
 };
 

@@ -135,7 +135,37 @@ Result<> Registry::insert(std::shared_ptr<Device> device) {
   Entry& entry = devices_[device->name()];
   CAIRN_CHECK(entry.device == nullptr);
   entry.device = std::move(device);
+  if (!faults_.empty()) update_faults(*entry.device);
   return {};
+}
+
+Result<> Registry::inject_fault(std::string_view uri) {
+  auto fault = FaultInjection::parse(uri);
+  if (!fault) return fail(std::move(fault.error()));
+  log::warn("bdev '{}': fault injected: {}", (*fault)->device_name(), uri);
+  faults_.push_back(*fault);
+  if (const auto device = devices_.find((*fault)->device_name()); device != devices_.end() && device->second.device) {
+    update_faults(*device->second.device);
+  }
+  return {};
+}
+
+Result<> Registry::remove_fault(std::string_view uri) {
+  const auto fault = FaultInjection::parse(uri);
+  if (!fault) return fail(fault.error());
+  std::erase_if(faults_, [&](const auto& each) { return each->uri() == uri; });
+  if (const auto device = devices_.find((*fault)->device_name()); device != devices_.end() && device->second.device) {
+    update_faults(*device->second.device);
+  }
+  return {};
+}
+
+void Registry::update_faults(Device& device) {
+  FaultInjectionList its;
+  for (const auto& fault : faults_) {
+    if (fault->device_name() == device.name()) its.push_back(fault);
+  }
+  device.set_fault_injections(std::move(its));
 }
 
 Result<> Registry::add(std::shared_ptr<Device> device) {

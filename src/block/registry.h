@@ -80,6 +80,13 @@ class Registry {
   Result<> add_alias(Device& device, std::string alias);
   void remove_alias(Device& device, const std::string& alias);
 
+  // Injects a fault into the device of that name, from now on if it is there, else from when it is made (and made
+  // again). INVALID_ARGUMENT: fault_injection.h.
+  Result<> inject_fault(std::string_view uri);
+  // Takes back what was injected with that text; not there: nothing to do. INVALID_ARGUMENT: it is no such URI.
+  Result<> remove_fault(std::string_view uri);
+  const FaultInjectionList& faults() const { return faults_; }
+
   // By name, else alias, else UUID; nullptr when there is none or it is being removed.
   std::shared_ptr<Device> find(std::string_view key) const;
   std::shared_ptr<Device> find(const Uuid& uuid) const;
@@ -112,12 +119,14 @@ class Registry {
   void destroy_alias(const Parsed& parsed);
   Result<> insert(std::shared_ptr<Device> device);
   void forget(const std::string& name);
+  void update_faults(Device& device);
 
   std::string node_identity_;
   std::map<std::string, Scheme, std::less<>> schemes_;
   std::map<std::string, Entry, std::less<>> devices_;
   std::map<std::string, Device*, std::less<>> aliases_;
   std::unordered_map<Uuid, Device*> uuids_;
+  FaultInjectionList faults_;
 };
 
 }  // namespace cairn::block

@@ -1,5 +1,4 @@
-// mayastor.v1.TestRpc (shared reference: grpc-v1.md section 13). Fault injection is off, as in the original's release
-// builds.
+// mayastor.v1.TestRpc (shared reference: grpc-v1.md section 13).
 #include <fmt/format.h>
 #include <test.grpc.pb.h>
 
@@ -128,25 +127,35 @@ class TestService final : public api::TestRpc::CallbackService {
   }
 
   grpc::ServerUnaryReactor* AddFaultInjection(grpc::CallbackServerContext* context,
-                                              const api::AddFaultInjectionRequest*, google::protobuf::Empty*) override {
-    return answer_now(context, injection_disabled());
+                                              const api::AddFaultInjectionRequest* request,
+                                              google::protobuf::Empty*) override {
+    return UnaryCall::start(
+        context, engine_.primary(), "fault injection",
+        [this, request]() -> runtime::Task<Result<>> { co_return engine_.registry().inject_fault(request->uri()); });
   }
   grpc::ServerUnaryReactor* RemoveFaultInjection(grpc::CallbackServerContext* context,
-                                                 const api::RemoveFaultInjectionRequest*,
+                                                 const api::RemoveFaultInjectionRequest* request,
                                                  google::protobuf::Empty*) override {
-    return answer_now(context, injection_disabled());
+    return UnaryCall::start(
+        context, engine_.primary(), "fault injection",
+        [this, request]() -> runtime::Task<Result<>> { co_return engine_.registry().remove_fault(request->uri()); });
   }
   grpc::ServerUnaryReactor* ListFaultInjections(grpc::CallbackServerContext* context,
                                                 const api::ListFaultInjectionsRequest*,
-                                                api::ListFaultInjectionsReply*) override {
-    return answer_now(context, injection_disabled());
+                                                api::ListFaultInjectionsReply* response) override {
+    return UnaryCall::start(context, engine_.primary(), "fault injection",
+                            [this, response]() -> runtime::Task<Result<>> {
+                              for (const auto& fault : engine_.registry().faults()) {
+                                api::FaultInjection& entry = *response->add_injections();
+                                entry.set_uri(fault->uri());
+                                entry.set_device_name(fault->device_name());
+                                entry.set_is_active(fault->is_active(engine_.primary().now()));
+                              }
+                              co_return Result<>{};
+                            });
   }
 
  private:
-  static grpc::Status injection_disabled() {
-    return grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "Fault injection feature is disabled");
-  }
-
   Engine& engine_;
 };
 

@@ -447,6 +447,7 @@ Task<uint32_t> NexusPort::apply(PortView view) {
     auto channel = co_await wanted.device->open_channel();
     if (channel) {
       opened[i] = std::move(*channel);
+      opened[i]->mark_nexus_child();
     } else {
       failed |= bit(i);
     }
