@@ -116,7 +116,8 @@ Nexus::Nexus(block::Registry& devices, const NexusOptions& options, NexusRequest
       devices_(devices),
       options_(options),
       request_(std::move(request)),
-      data_start_(nexus::data_start(geometry.block_size)) {
+      data_start_(nexus::data_start(geometry.block_size)),
+      rebuild_limits_(options_.rebuild.limits) {
   for (runtime::Reactor* reactor : options_.reactors) {
     ports_.push_back(std::make_unique<NexusPort>(static_cast<NexusPort::Home&>(*this), *reactor, data_start_,
                                                  options_.child_timeout));
@@ -310,6 +311,7 @@ Task<Result<>> Nexus::shutdown() {
 Task<> Nexus::leave_children(PortMode mode) {
   mode_ = mode;
   if (resync_ != nullptr) resync_->cancel();
+  if (scrub_ != nullptr && !scrub_->ended()) static_cast<void>(scrub_->stop());  // whatever its state: it ends
   for (const ChildPtr& child : children_) {
     child->role = SlotRole::kAbsent;
     if (child->job != nullptr) child->job->abandon();

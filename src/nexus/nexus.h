@@ -35,6 +35,7 @@
 #include "nexus/nexus_state.h"
 #include "nexus/rebuild_job.h"
 #include "nexus/resync.h"
+#include "nexus/scrub_job.h"
 #include "nvme/reservation.h"
 #include "nvme/snapshot_message.h"
 #include "runtime/task_waits.h"
@@ -156,6 +157,18 @@ class Nexus final : public block::Device,
   Result<RebuildState> rebuild_state(const std::string& uri) const;
   Result<RebuildStatistics> rebuild_statistics(const std::string& uri) const;
   const std::vector<RebuildRecord>& rebuild_history() const { return history_; }  // oldest first
+  // Also of the rebuilds that run.
+  void set_rebuild_limits(const RebuildLimits& limits);
+  const RebuildLimits& rebuild_limits() const { return rebuild_limits_; }
+
+  // FAILED_PRECONDITION: shut down, frozen, being resynchronised, fewer than two healthy children, a source that is not
+  // healthy; ALREADY_EXISTS: one is under way; NOT_FOUND: no such source.
+  Result<> start_scrub(ScrubRequest request);
+  // NOT_FOUND: there was none; INTERNAL when its state does not allow it.
+  Result<> pause_scrub();
+  Result<> resume_scrub();
+  Result<> stop_scrub();                            // nothing to stop: nothing happens
+  std::optional<ScrubReport> scrub_report() const;  // of the one under way, or the last one
 
   // block::Device
   bool has_volatile_cache() const override { return volatile_cache_.load(std::memory_order_acquire); }
@@ -255,6 +268,8 @@ class Nexus final : public block::Device,
   std::unique_ptr<IntentLog> log_;
   std::unique_ptr<Resync> resync_;
   std::optional<ResyncStatistics> resynced_;  // when it has ended
+  std::shared_ptr<ScrubJob> scrub_;           // the last one
+  RebuildLimits rebuild_limits_;
   std::vector<RebuildRecord> history_;
   runtime::Mutex operations_;
   runtime::Mutex health_;

@@ -60,6 +60,7 @@ Task<> Nexus::close_child(ChildPtr child) {
     if (other->job != nullptr) other->job->drop_source(child->uri);
   }
   if (resync_ != nullptr) resync_->drop_child(child->uri);
+  if (scrub_ != nullptr) scrub_->drop_child(child->uri);
   // A remote child may keep I/O for long: ending its connections gives it back. What it was sent must not be written
   // after the child has come back, so this also waits until its controllers have come to an end.
   if (auto* remote = dynamic_cast<nvmf::host::NvmeDevice*>(child->device.get());

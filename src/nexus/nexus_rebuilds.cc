@@ -39,8 +39,10 @@ Task<Result<>> Nexus::begin_rebuild(ChildPtr child) {
   if (const uint32_t failed = co_await publish(); (failed >> child->slot & 1) != 0) {
     co_return fail(nexus_error::rebuild_operation(name(), child->uri, "the child cannot be opened"));
   }
+  RebuildOptions job_options = options_.rebuild;
+  job_options.limits = rebuild_limits_;
   child->job = std::make_unique<RebuildJob>(static_cast<RebuildJob::Owner&>(*this), child->uri, child->device,
-                                            child->map, num_blocks(), data_start_, options_.rebuild);
+                                            child->map, num_blocks(), data_start_, job_options);
   log::info("nexus {}: rebuild of {}, {} of {} segments", name(), child->uri, child->map->count(),
             child->map->num_segments());
   child->job->start();
@@ -168,6 +170,13 @@ Result<> Nexus::resume_rebuild(const std::string& uri) {
   auto resumed = (*job)->resume();
   if (!resumed) return fail(nexus_error::rebuild_operation(name(), uri, resumed.error().message()));
   return {};
+}
+
+void Nexus::set_rebuild_limits(const RebuildLimits& limits) {
+  rebuild_limits_ = limits;
+  for (const ChildPtr& child : children_) {
+    if (child->job != nullptr) child->job->set_limits(limits);
+  }
 }
 
 Result<RebuildState> Nexus::rebuild_state(const std::string& uri) const {

@@ -365,7 +365,7 @@ TEST(NexusSimTest, AddRemoveAndFullRebuild) {
 
 TEST(NexusSimTest, StoppedRebuildGoesOnWhereItWas) {
   NexusOptions options;
-  options.rebuild.max_bytes_per_second = 1 << 20;
+  options.rebuild.limits.max_bytes_per_second = 1 << 20;
   NexusSite site({.nexus = options});
   ASSERT_TRUE(site.create({0}));
   ASSERT_TRUE(site.write(0, 6000, 4).is_success());
@@ -388,7 +388,7 @@ TEST(NexusSimTest, StoppedRebuildGoesOnWhereItWas) {
 
 TEST(NexusSimTest, RebuildChangesItsSourceAndFailsWithoutOne) {
   NexusOptions options;
-  options.rebuild.max_bytes_per_second = 4 << 20;
+  options.rebuild.limits.max_bytes_per_second = 4 << 20;
   NexusSite site({.nexus = options});
   ASSERT_TRUE(site.create({0, 1}));
   ASSERT_TRUE(site.write(0, 6000, 4).is_success());

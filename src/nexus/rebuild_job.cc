@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/abandonment.h"
 #include "base/check.h"
@@ -23,6 +24,14 @@ namespace {
 
 constexpr Duration kYield = std::chrono::milliseconds(1);  // between looks whether hosts are still busy
 constexpr size_t kMaxCopiers = 64;
+constexpr Duration kRetryPause = std::chrono::milliseconds(100);
+
+// Not: it is lost, full, or never takes such a request.
+bool may_pass(Status status) {
+  const ChildFailure failure = failure_of(status);
+  return !failure.lost && !failure.conflict && failure.reason != FaultReason::kNoSpace &&
+         !status.is(nvme::GenericStatus::kInvalidOpcode) && !status.is(nvme::GenericStatus::kLbaOutOfRange);
+}
 
 }  // namespace
 
@@ -36,6 +45,7 @@ RebuildJob::RebuildJob(Owner& owner, std::string child_uri, std::shared_ptr<bloc
       num_blocks_(num_blocks),
       data_start_(data_start),
       options_(options),
+      limits_(options.limits),
       is_partial_(map_->count() < map_->num_segments()) {}
 
 RebuildJob::~RebuildJob() {
@@ -99,6 +109,8 @@ RebuildStatistics RebuildJob::statistics() const {
           .block_size = destination_->block_size(),
           .tasks_total = options_.num_copiers,
           .tasks_active = num_copying_,
+          .blocks_mismatched = blocks_mismatched_,
+          .num_retries = num_retries_,
           .is_partial = is_partial_,
           .start_time = start_time_,
           .end_time = end_time_};
@@ -116,7 +128,9 @@ Task<> RebuildJob::run() {
   const size_t count = std::clamp<size_t>(options_.num_copiers, 1, kMaxCopiers);
   for (size_t i = 0; i < count; ++i) {
     copiers.push_back(std::make_unique<Copier>(owner_.rebuild_ports()));
-    copiers.back()->memory = block::allocate_pages(size_t{map_->segment_blocks()} * destination_->block_size());
+    const size_t segment_bytes = size_t{map_->segment_blocks()} * destination_->block_size();
+    copiers.back()->memory =
+        block::allocate_pages(options_.verify == RebuildVerify::kNone ? segment_bytes : 2 * segment_bytes);
   }
   while (!stopping()) {
     cursor_ = 0;
@@ -159,11 +173,11 @@ Task<> RebuildJob::take_turn(size_t index, uint64_t bytes) {
     }
     const TimePoint now = Reactor::current().now();
     Duration pause{};
-    if (index >= options_.num_copiers_under_load && hosts_are_busy()) {
+    if (index >= std::max<size_t>(limits_.num_copiers_under_load, 1) && hosts_are_busy()) {
       pause = kYield;
-    } else if (options_.max_bytes_per_second > 0) {
+    } else if (limits_.max_bytes_per_second > 0) {
       if (next_copy_at_ <= now) {
-        next_copy_at_ = now + std::chrono::nanoseconds(bytes * 1'000'000'000 / options_.max_bytes_per_second);
+        next_copy_at_ = now + std::chrono::nanoseconds(bytes * 1'000'000'000 / limits_.max_bytes_per_second);
         co_return;
       }
       pause = next_copy_at_ - now;
@@ -214,6 +228,7 @@ Task<std::shared_ptr<RebuildJob::OpenSource>> RebuildJob::source(const std::vect
 
 Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
   std::vector<std::string> tried;
+  unsigned retries = 0;
   while (true) {
     const std::shared_ptr<OpenSource> from = co_await source(tried);
     if (from == nullptr) {
@@ -223,17 +238,38 @@ Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
     const SegmentCopy done =
         co_await copy_segment(*from->channel, *channel_, data_start_ + lba, num_blocks, copier.memory.get());
     if (done.outcome == SegmentCopy::Outcome::kWriteFailed) {
+      if (retries < options_.max_retries && may_pass(done.status) && !stopping()) {
+        ++retries;
+        ++num_retries_;
+        log::warn("rebuild of {}: {}, retry {}", child_uri_, done.status.to_string(), retries);
+        if (auto slept = co_await runtime::sleep_for(kRetryPause); !slept) co_return false;
+        continue;
+      }
       log::error("rebuild of {}: {}", child_uri_, done.status.to_string());
       co_return false;
     }
     if (done.outcome != SegmentCopy::Outcome::kReadFailed) {
-      if (done.outcome == SegmentCopy::Outcome::kCopied) blocks_transferred_ += num_blocks;
-      co_return true;
+      if (done.outcome != SegmentCopy::Outcome::kCopied) co_return true;
+      blocks_transferred_ += num_blocks;
+      co_return options_.verify == RebuildVerify::kNone || co_await verify(copier, lba, num_blocks);
     }
     log::warn("rebuild of {} from {}: {}", child_uri_, from->uri, done.status.to_string());
     tried.push_back(from->uri);
     if (done.status.type() != nvme::StatusCodeType::kMedia) owner_.on_source_failed(from->uri);
   }
+}
+
+// What was just copied: the copier's memory holds it, and nobody writes there meanwhile.
+Task<bool> RebuildJob::verify(Copier& copier, uint64_t lba, uint64_t num_blocks) {
+  const uint64_t size = num_blocks * destination_->block_size();
+  iovec piece{copier.memory.get() + size, size};
+  const Status read = co_await block::perform(
+      *channel_, {.type = IoType::kRead, .lba = data_start_ + lba, .num_blocks = num_blocks, .data = {&piece, 1}});
+  if (read.is_success() && std::memcmp(copier.memory.get(), copier.memory.get() + size, size) == 0) co_return true;
+  blocks_mismatched_ += num_blocks;
+  log::error("rebuild of {}: blocks {} to {} are not what was written ({})", child_uri_, lba, lba + num_blocks - 1,
+             read.is_success() ? "other content" : read.to_string());
+  co_return options_.verify == RebuildVerify::kReport;
 }
 
 }  // namespace cairn::nexus

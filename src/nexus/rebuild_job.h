@@ -27,10 +27,24 @@
 
 namespace cairn::nexus {
 
-struct RebuildOptions {
-  size_t num_copiers = 16;            // segments at a time
+// May be changed while rebuilds run.
+struct RebuildLimits {
   size_t num_copiers_under_load = 4;  // while hosts do I/O
-  uint64_t max_bytes_per_second = 0;  // 0: no limit
+  uint64_t max_bytes_per_second = 0;  // of each job; 0: no limit
+};
+
+// Whether what was copied is read again and compared.
+enum class RebuildVerify : uint8_t {
+  kNone,
+  kReport,  // what differs is counted and logged
+  kFail,    // and the rebuild fails
+};
+
+struct RebuildOptions {
+  size_t num_copiers = 16;  // segments at a time
+  RebuildLimits limits;
+  RebuildVerify verify = RebuildVerify::kNone;
+  unsigned max_retries = 3;  // of a segment that the child did not take, for a reason that may pass
 };
 
 struct RebuildStatistics {
@@ -43,6 +57,8 @@ struct RebuildStatistics {
   uint64_t block_size = 0;
   uint64_t tasks_total = 0;
   uint64_t tasks_active = 0;
+  uint64_t blocks_mismatched = 0;  // by verification
+  uint64_t num_retries = 0;
   bool is_partial = false;
   TimePoint start_time{};
   std::optional<TimePoint> end_time;
@@ -87,6 +103,7 @@ class RebuildJob {
   Result<> pause();
   Result<> resume();
   Result<> stop();
+  void set_limits(const RebuildLimits& limits) { limits_ = limits; }
   // The child has gone.
   void abandon();
   // The device of this source is about to go: lets go of it as soon as no copy uses it.
@@ -115,6 +132,7 @@ class RebuildJob {
   runtime::Task<> run();
   runtime::Task<> copy_all(Copier& copier, size_t index);
   runtime::Task<bool> copy(Copier& copier, uint64_t lba, uint64_t num_blocks);
+  runtime::Task<bool> verify(Copier& copier, uint64_t lba, uint64_t num_blocks);
   runtime::Task<std::shared_ptr<OpenSource>> source(const std::vector<std::string>& tried);
   runtime::Task<> take_turn(size_t index, uint64_t bytes);
   runtime::Task<bool> flush();
@@ -130,6 +148,7 @@ class RebuildJob {
   const uint64_t num_blocks_;
   const uint64_t data_start_;
   const RebuildOptions options_;
+  RebuildLimits limits_;
   RebuildState state_ = RebuildState::kInit;
   std::unique_ptr<block::Channel> channel_;
   std::shared_ptr<OpenSource> source_;
@@ -137,6 +156,8 @@ class RebuildJob {
   size_t num_copying_ = 0;
   size_t num_copiers_ = 0;
   uint64_t blocks_transferred_ = 0;
+  uint64_t blocks_mismatched_ = 0;
+  uint64_t num_retries_ = 0;
   bool is_partial_ = false;
   TimePoint start_time_{};
   std::optional<TimePoint> end_time_;

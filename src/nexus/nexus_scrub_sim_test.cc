@@ -1,0 +1,213 @@
+// Scrubs: what differs is found, by whom, and repaired when that was asked for.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "block/test_world.h"
+#include "nexus/geometry.h"
+#include "nexus/test_site.h"
+
+namespace cairn::nexus {
+namespace {
+
+using block::IoType;
+using runtime::Task;
+
+constexpr uint64_t kSegmentBlocks = kSegmentBytes / 512;
+
+void damage(NexusSite& site, size_t disk, uint64_t lba) {
+  site.node().files().flip_bits(NexusSite::disk_path(disk), (NexusSite::kDataStart + lba) * 512 + 17, std::byte{0x10});
+}
+
+Result<> start(NexusSite& site, ScrubRequest request) {
+  const runtime::Reactor::Scope scope(site.node().reactor(0));
+  return site.nexus().start_scrub(std::move(request));
+}
+
+ScrubReport scrub(NexusSite& site, const ScrubRequest& request) {
+  const auto started = start(site, request);
+  EXPECT_TRUE(started) << started.error().to_string();
+  site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
+  return *site.nexus().scrub_report();
+}
+
+TEST(NexusScrubSimTest, ReportsAndRepairsByMajority) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1, 2}));
+  ASSERT_TRUE(site.write(0, 6000, 7).is_success());
+  EXPECT_FALSE(site.nexus().scrub_report().has_value());
+  ScrubReport report = scrub(site, {});
+  EXPECT_EQ(report.state, ScrubState::kCompleted);
+  EXPECT_EQ(report.blocks_compared, NexusSite::kNumBlocks);
+  EXPECT_EQ(report.blocks_total, NexusSite::kNumBlocks);
+  EXPECT_EQ(report.progress, 100u);
+  EXPECT_EQ(report.blocks_different, 0u);
+
+  damage(site, 1, 5);
+  damage(site, 1, kSegmentBlocks + 5);
+  damage(site, 2, NexusSite::kNumBlocks - 1);
+  report = scrub(site, {});
+  ASSERT_EQ(report.differences.size(), 2u);  // neighbours are one
+  EXPECT_EQ(report.differences[0].lba, 0u);
+  EXPECT_EQ(report.differences[0].num_blocks, 2 * kSegmentBlocks);
+  EXPECT_THAT(report.differences[0].deviating, testing::ElementsAre(NexusSite::uri(1)));
+  EXPECT_THAT(report.differences[1].deviating, testing::ElementsAre(NexusSite::uri(2)));
+  EXPECT_EQ(report.blocks_repaired, 0u);
+  EXPECT_FALSE(site.identical(0, 1));
+
+  report = scrub(site, {.repair = ScrubRepair::kMajority, .source_uri = {}});
+  EXPECT_EQ(report.blocks_repaired, report.blocks_different);
+  EXPECT_GT(report.blocks_repaired, 0u);
+  EXPECT_TRUE(site.identical(0, 1));
+  EXPECT_TRUE(site.identical(0, 2));
+  EXPECT_EQ(site.nexus().status(), NexusStatus::kOnline);
+  EXPECT_EQ(scrub(site, {}).blocks_different, 0u);
+  site.end();
+}
+
+TEST(NexusScrubSimTest, OfTwoNobodyIsRightUnlessNamed) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 6000, 7).is_success());
+  damage(site, 0, 5);
+  ScrubReport report = scrub(site, {.repair = ScrubRepair::kMajority, .source_uri = {}});
+  ASSERT_EQ(report.differences.size(), 1u);
+  EXPECT_EQ(report.differences[0].deviating.size(), 2u);
+  EXPECT_FALSE(report.differences[0].repaired);
+  EXPECT_EQ(report.blocks_repaired, 0u);
+  report = scrub(site, {.repair = ScrubRepair::kSource, .source_uri = NexusSite::uri(1)});
+  EXPECT_EQ(report.blocks_repaired, kSegmentBlocks);
+  EXPECT_THAT(report.differences[0].deviating, testing::ElementsAre(NexusSite::uri(0)));
+  EXPECT_TRUE(site.identical(0, 1));
+  EXPECT_EQ(site.read(0, 6000), 7);
+  site.end();
+}
+
+TEST(NexusScrubSimTest, WhatCannotBeReadIsRepairedToo) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 6000, 7).is_success());
+  site.node().files().fail_reads(NexusSite::disk_path(1), (NexusSite::kDataStart + 2000) * 512, 512);
+  ScrubReport report = scrub(site, {});
+  ASSERT_EQ(report.differences.size(), 1u);
+  EXPECT_THAT(report.differences[0].unreadable, testing::ElementsAre(NexusSite::uri(1)));
+  EXPECT_EQ(site.nexus().status(), NexusStatus::kOnline);
+  report = scrub(site, {.repair = ScrubRepair::kSource, .source_uri = NexusSite::uri(0)});
+  EXPECT_EQ(report.blocks_repaired, kSegmentBlocks);
+  EXPECT_EQ(scrub(site, {}).blocks_different, 0u);
+  site.end();
+}
+
+TEST(NexusScrubSimTest, Refusals) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0}));
+  EXPECT_EQ(start(site, {}).error().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(site.nexus().pause_scrub().error().code(), Code::kNotFound);
+  EXPECT_EQ(site.nexus().resume_scrub().error().code(), Code::kNotFound);
+  EXPECT_TRUE(site.nexus().stop_scrub());
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(1), true)));
+  site.wait_healthy(1);
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), false)));
+  auto from = [](const std::string& uri) { return ScrubRequest{.repair = ScrubRepair::kSource, .source_uri = uri}; };
+  EXPECT_EQ(start(site, from("aio:///x")).error().code(), Code::kNotFound);
+  EXPECT_EQ(start(site, from(NexusSite::uri(2))).error().code(), Code::kFailedPrecondition);
+  ASSERT_TRUE(start(site, {}));
+  EXPECT_EQ(start(site, {}).error().code(), Code::kAlreadyExists);
+  site.end();
+}
+
+TEST(NexusScrubSimTest, PausedStoppedAndWithoutSomebodyToCompare) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1, 2}));
+  ASSERT_TRUE(start(site, {.source_uri = {}, .max_bytes_per_second = 1 << 20}));
+  site.world().run_for(std::chrono::seconds(1));
+  ASSERT_TRUE(site.nexus().pause_scrub());
+  site.world().run_for(std::chrono::milliseconds(200));
+  const uint64_t compared = site.nexus().scrub_report()->blocks_compared;
+  EXPECT_GT(compared, 1000u);
+  EXPECT_LT(compared, 3500u);
+  site.world().run_for(std::chrono::seconds(5));
+  EXPECT_EQ(site.nexus().scrub_report()->blocks_compared, compared);
+  EXPECT_EQ(site.nexus().scrub_report()->state, ScrubState::kPaused);
+  ASSERT_TRUE(site.nexus().resume_scrub());
+  // One of three may go; of two, none.
+  ASSERT_TRUE(site.run(site.nexus().fault_child(NexusSite::uri(1), FaultReason::kOffline)));
+  site.world().run_for(std::chrono::milliseconds(300));
+  EXPECT_EQ(site.nexus().scrub_report()->state, ScrubState::kRunning);
+  EXPECT_GT(site.nexus().scrub_report()->blocks_compared, compared);
+  ASSERT_TRUE(site.run(site.nexus().fault_child(NexusSite::uri(2), FaultReason::kOffline)));
+  site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
+  EXPECT_EQ(site.nexus().scrub_report()->state, ScrubState::kFailed);
+  EXPECT_THAT(site.nexus().scrub_report()->failure, testing::HasSubstr("no two healthy children"));
+  EXPECT_EQ(site.nexus().resume_scrub().error().code(), Code::kInternal);
+
+  site.run_until([&] { return !site.child(1).faulting; });
+  ASSERT_TRUE(site.run(site.nexus().online_child(NexusSite::uri(1))));
+  site.wait_healthy(1);
+  ASSERT_TRUE(start(site, {.source_uri = {}, .max_bytes_per_second = 1 << 20}));
+  ASSERT_TRUE(site.nexus().pause_scrub());
+  ASSERT_TRUE(site.nexus().stop_scrub());
+  site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
+  EXPECT_EQ(site.nexus().scrub_report()->state, ScrubState::kStopped);
+  // The nexus may go while one is under way.
+  ASSERT_TRUE(start(site, {.source_uri = {}, .max_bytes_per_second = 1 << 20}));
+  site.end();
+}
+
+// While hosts write everywhere, nothing differs, nothing is lost by repairs, and a rebuild is not misled.
+TEST(NexusScrubSimTest, UnderLoad) {
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    SCOPED_TRACE(seed);
+    NexusSite site({.seed = seed});
+    ASSERT_TRUE(site.create({0, 1, 2}));
+    for (uint64_t lba = 0; lba < NexusSite::kNumBlocks; lba += 600) damage(site, 2, lba);
+    bool stop = false;
+    size_t running = 0;
+    std::vector<uint8_t> written(NexusSite::kNumBlocks / 8);
+    for (unsigned i = 0; i < 2; ++i) {
+      const runtime::Reactor::Scope scope(site.node().reactor(i));
+      ++running;
+      site.node().reactor(i).spawn(
+          "writer",
+          [](block::Channel& channel, unsigned self, bool& stopped, size_t& count,
+             std::vector<uint8_t>& content) -> Task<> {
+            runtime::Random& random = runtime::Reactor::current().random();
+            std::vector<std::byte> data(8 * 512);
+            while (!stopped) {
+              const uint64_t slot = random.below(content.size() / 2) * 2 + self;
+              const auto value = static_cast<uint8_t>(1 + random.below(255));
+              std::ranges::fill(data, std::byte{value});
+              iovec piece{data.data(), data.size()};
+              const auto status = co_await block::perform(
+                  channel, {.type = IoType::kWrite, .lba = slot * 8, .num_blocks = 8, .data = {&piece, 1}});
+              EXPECT_TRUE(status.is_success());
+              content[slot] = value;
+              if (!(co_await runtime::sleep_for(std::chrono::microseconds(random.below(300))))) break;
+            }
+            --count;
+          }(site.channel(i), i, stop, running, written));
+    }
+    site.world().run_for(std::chrono::milliseconds(20));
+    EXPECT_GT(scrub(site, {.repair = ScrubRepair::kMajority, .source_uri = {}}).blocks_repaired, 0u);
+    EXPECT_EQ(scrub(site, {}).blocks_different, 0u);
+    ASSERT_TRUE(site.run(site.nexus().fault_child(NexusSite::uri(0), FaultReason::kOffline)));
+    site.run_until([&] { return !site.child(0).faulting; });
+    ASSERT_TRUE(site.run(site.nexus().online_child(NexusSite::uri(0))));
+    damage(site, 1, 3);
+    EXPECT_EQ(scrub(site, {.repair = ScrubRepair::kSource, .source_uri = NexusSite::uri(2)}).state,
+              ScrubState::kCompleted);
+    site.wait_healthy(0);
+    stop = true;
+    site.run_until([&] { return running == 0; });
+    EXPECT_TRUE(site.identical(0, 1));
+    EXPECT_TRUE(site.identical(0, 2));
+    for (size_t slot = 0; slot < written.size(); ++slot) {
+      if (written[slot] != 0) {
+        EXPECT_EQ(site.read(slot * 8, 8), written[slot]);
+      }
+    }
+    site.end();
+  }
+}
+
+}  // namespace
+}  // namespace cairn::nexus

@@ -1,0 +1,91 @@
+// Rebuilds: limits that change, retries, verification.
+#include <gtest/gtest.h>
+
+#include "nexus/test_site.h"
+
+namespace cairn::nexus {
+namespace {
+
+uint64_t transferred(NexusSite& site, size_t disk) {
+  return site.nexus().rebuild_statistics(NexusSite::uri(disk)).value_or(RebuildStatistics{}).blocks_transferred;
+}
+
+TEST(RebuildSimTest, LimitsChangeWhileItRuns) {
+  NexusOptions options;
+  options.rebuild.limits.max_bytes_per_second = 256 << 10;
+  NexusSite site({.nexus = options});
+  ASSERT_TRUE(site.create({0}));
+  ASSERT_TRUE(site.write(0, 6000, 4).is_success());
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(1), true)));
+  site.world().run_for(std::chrono::seconds(2));
+  const uint64_t slow = transferred(site, 1);
+  EXPECT_GE(slow * 512, 256u << 10);
+  EXPECT_LE(slow * 512, 768u << 10);
+  RebuildLimits limits = site.nexus().rebuild_limits();
+  limits.max_bytes_per_second = 2 << 20;
+  site.nexus().set_rebuild_limits(limits);
+  site.world().run_for(std::chrono::seconds(1));
+  EXPECT_GE((transferred(site, 1) - slow) * 512, 1u << 20);
+  limits.max_bytes_per_second = 0;
+  site.nexus().set_rebuild_limits(limits);
+  site.run_until([&] { return site.healthy(1) && site.nexus().num_rebuilds() == 0; }, std::chrono::seconds(1));
+  EXPECT_TRUE(site.identical(0, 1));
+  site.end();
+}
+
+// A child that fails for a moment is tried again, not for ever.
+TEST(RebuildSimTest, RetriesAreBounded) {
+  for (const bool passes : {true, false}) {
+    NexusOptions options;
+    options.rebuild.limits.max_bytes_per_second = 1 << 20;
+    NexusSite site({.nexus = options});
+    ASSERT_TRUE(site.create({0}));
+    ASSERT_TRUE(site.write(0, 6000, 4).is_success());
+    ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(1), true)));
+    site.world().run_for(std::chrono::milliseconds(500));
+    site.disk(1).set_faults({.write_error = -EIO});
+    if (passes) {
+      site.world().run_for(std::chrono::milliseconds(200));
+      site.disk(1).set_faults({});
+    }
+    site.run_until([&] { return site.nexus().num_rebuilds() == 0; });
+    const RebuildRecord& record = site.nexus().rebuild_history().back();
+    EXPECT_GT(record.statistics.num_retries, 0u);
+    EXPECT_EQ(record.state, passes ? RebuildState::kCompleted : RebuildState::kFailed);
+    if (passes) {
+      EXPECT_TRUE(site.identical(0, 1));
+    } else {
+      site.run_until([&] { return site.child(1).state == ChildState::kFaulted; });
+      EXPECT_EQ(site.child(1).reason, FaultReason::kRebuildFailed);
+    }
+    site.end();
+  }
+}
+
+// A disk that says it has written and has not.
+TEST(RebuildSimTest, VerificationSeesLostWrites) {
+  for (const RebuildVerify verify : {RebuildVerify::kFail, RebuildVerify::kReport}) {
+    NexusOptions options;
+    options.rebuild.verify = verify;
+    NexusSite site({.nexus = options});
+    ASSERT_TRUE(site.create({0}));
+    ASSERT_TRUE(site.write(0, 6000, 4).is_success());
+    site.disk(1).set_faults({.lose_write_one_in = 3});
+    ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(1), true)));
+    site.run_until([&] { return site.nexus().num_rebuilds() == 0; });
+    const RebuildRecord& record = site.nexus().rebuild_history().back();
+    EXPECT_GT(record.statistics.blocks_mismatched, 0u);
+    if (verify == RebuildVerify::kFail) {
+      EXPECT_EQ(record.state, RebuildState::kFailed);
+      site.run_until([&] { return site.child(1).state == ChildState::kFaulted; });
+      EXPECT_EQ(site.child(1).reason, FaultReason::kRebuildFailed);
+    } else {
+      EXPECT_EQ(record.state, RebuildState::kCompleted);
+    }
+    site.disk(1).set_faults({});
+    site.end();
+  }
+}
+
+}  // namespace
+}  // namespace cairn::nexus

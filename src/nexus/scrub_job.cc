@@ -1,0 +1,253 @@
+#include "nexus/scrub_job.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/abandonment.h"
+#include "base/check.h"
+#include "base/log.h"
+#include "block/io_wait.h"
+#include "nexus/geometry.h"
+#include "runtime/reactor.h"
+
+namespace cairn::nexus {
+
+using block::IoType;
+using nvme::Status;
+using runtime::Reactor;
+using runtime::Task;
+
+namespace {
+
+constexpr Duration kYield = std::chrono::milliseconds(1);  // after each segment while hosts do I/O
+
+}  // namespace
+
+// What one child has there.
+struct ScrubJob::Copy {
+  RebuildJob::Source child;
+  std::shared_ptr<block::Channel> channel;
+  const std::byte* data = nullptr;  // nullptr: it cannot be read
+  Status status;
+
+  bool equals(const Copy& other, size_t size) const {
+    return data != nullptr && other.data != nullptr && std::memcmp(data, other.data, size) == 0;
+  }
+};
+
+std::string_view to_text(ScrubState state) {
+  switch (state) {
+    case ScrubState::kRunning:
+      return "running";
+    case ScrubState::kPaused:
+      return "paused";
+    case ScrubState::kStopped:
+      return "stopped";
+    case ScrubState::kFailed:
+      return "failed";
+    case ScrubState::kCompleted:
+      return "completed";
+  }
+  return "unknown";
+}
+
+ScrubJob::ScrubJob(Resync::Owner& owner, std::span<const std::unique_ptr<NexusPort>> ports, ScrubRequest request,
+                   uint64_t num_blocks, uint64_t data_start, uint32_t block_size, std::function<void()> ended)
+    : owner_(owner),
+      ports_(ports),
+      data_start_(data_start),
+      on_ended_(std::move(ended)),
+      lock_(ports),
+      repair_memory_(block::allocate_pages(2 * kSegmentBytes)) {
+  report_.request = std::move(request);
+  report_.blocks_total = num_blocks;
+  report_.block_size = block_size;
+}
+
+ScrubJob::~ScrubJob() {
+  CAIRN_CHECK(ended() || abandoning());
+}
+
+void ScrubJob::start() {
+  report_.start_time = Reactor::current().now();
+  Reactor::current().spawn("scrub", run());
+}
+
+Result<> ScrubJob::pause() {
+  if (stopping()) return fail(Code::kInternal, fmt::format("it is {}", to_text(report_.state)));
+  report_.state = ScrubState::kPaused;
+  return {};
+}
+
+Result<> ScrubJob::resume() {
+  if (stopping()) return fail(Code::kInternal, fmt::format("it is {}", to_text(report_.state)));
+  report_.state = ScrubState::kRunning;
+  changed_.pulse();
+  return {};
+}
+
+Result<> ScrubJob::stop() {
+  if (report_.state == ScrubState::kStopped) return {};
+  if (stopping()) return fail(Code::kInternal, fmt::format("it is {}", to_text(report_.state)));
+  report_.state = ScrubState::kStopped;
+  changed_.pulse();
+  return {};
+}
+
+void ScrubJob::fail_with(std::string why) {
+  if (stopping()) return;
+  report_.state = ScrubState::kFailed;
+  report_.failure = std::move(why);
+}
+
+Task<> ScrubJob::run() {
+  const uint64_t segment_blocks = kSegmentBytes / report_.block_size;
+  for (uint64_t lba = 0; lba < report_.blocks_total; lba += segment_blocks) {
+    co_await take_turn(kSegmentBytes);
+    if (stopping()) break;
+    const uint64_t num_blocks = std::min(segment_blocks, report_.blocks_total - lba);
+    co_await lock_.acquire(lba, num_blocks);
+    const bool done = co_await scrub(lba, num_blocks);
+    co_await lock_.release();
+    if (!done) break;
+    report_.blocks_compared += num_blocks;
+    report_.progress = report_.blocks_compared * 100 / report_.blocks_total;
+  }
+  if (!stopping()) report_.state = ScrubState::kCompleted;
+  channels_.clear();
+  memory_.clear();
+  report_.end_time = Reactor::current().now();
+  log::info("scrub {}: {} of {} blocks compared, {} different, {} repaired {}", to_text(report_.state),
+            report_.blocks_compared, report_.blocks_total, report_.blocks_different, report_.blocks_repaired,
+            report_.failure);
+  ended_.set();
+  on_ended_();
+}
+
+Task<> ScrubJob::take_turn(uint64_t bytes) {
+  bool yielded = false;
+  while (!stopping()) {
+    if (report_.state == ScrubState::kPaused) {
+      if (auto waited = co_await changed_.wait(); !waited) fail_with("the process ends");
+      continue;
+    }
+    const TimePoint now = Reactor::current().now();
+    Duration pause{};
+    const uint64_t limit = report_.request.max_bytes_per_second;
+    if (!yielded && std::ranges::any_of(ports_, [](const auto& port) { return port->num_host_ios() > 0; })) {
+      pause = kYield;
+      yielded = true;
+    } else if (limit > 0 && next_at_ > now) {
+      pause = next_at_ - now;
+    } else {
+      if (limit > 0) next_at_ = now + std::chrono::nanoseconds(bytes * 1'000'000'000 / limit);
+      co_return;
+    }
+    if (auto slept = co_await runtime::sleep_for(pause); !slept) fail_with("the process ends");
+  }
+}
+
+Task<std::shared_ptr<block::Channel>> ScrubJob::channel_of(RebuildJob::Source child) {
+  if (const auto found = channels_.find(child.uri); found != channels_.end()) co_return found->second;
+  auto opened = co_await child.device->open_channel();
+  if (!opened) co_return nullptr;
+  std::shared_ptr<block::Channel> channel = std::move(*opened);
+  if (!child.device->removed()) channels_[child.uri] = channel;
+  co_return channel;
+}
+
+// Neighbours that differ in the same way are one.
+void ScrubJob::note(ScrubDifference difference) {
+  report_.blocks_different += difference.num_blocks;
+  if (difference.repaired) report_.blocks_repaired += difference.num_blocks;
+  if (!report_.differences.empty()) {
+    ScrubDifference& last = report_.differences.back();
+    if (last.lba + last.num_blocks == difference.lba && last.repaired == difference.repaired &&
+        last.deviating == difference.deviating && last.unreadable == difference.unreadable) {
+      last.num_blocks += difference.num_blocks;
+      return;
+    }
+  }
+  if (report_.differences.size() < kMaxDifferences) report_.differences.push_back(std::move(difference));
+}
+
+// Under the lock of the range. False: the scrub is over.
+Task<bool> ScrubJob::scrub(uint64_t lba, uint64_t num_blocks) {
+  std::vector<Copy> copies;
+  for (RebuildJob::Source& child : owner_.resync_children())
+    copies.push_back({.child = std::move(child), .channel = {}, .data = nullptr, .status = {}});
+  if (copies.size() < 2) {
+    fail_with("there are no two healthy children to compare");
+    co_return false;
+  }
+  const size_t size = num_blocks * report_.block_size;
+  for (Copy& copy : copies) {
+    copy.channel = co_await channel_of(copy.child);
+    block::PageMemory& memory = memory_[copy.child.uri];
+    if (memory == nullptr) memory = block::allocate_pages(kSegmentBytes);
+    iovec piece{memory.get(), size};
+    copy.status =
+        copy.channel == nullptr
+            ? Status::generic(nvme::GenericStatus::kInternalError)
+            : co_await block::perform(
+                  *copy.channel,
+                  {.type = IoType::kRead, .lba = data_start_ + lba, .num_blocks = num_blocks, .data = {&piece, 1}});
+    if (copy.status.is_success()) copy.data = memory.get();
+  }
+  // Whoever has most on its side; the named one when it is to be the source.
+  const Copy* good = nullptr;
+  size_t most = 0;
+  for (const Copy& copy : copies) {
+    const auto agreeing =
+        static_cast<size_t>(std::ranges::count_if(copies, [&](const Copy& other) { return copy.equals(other, size); }));
+    if (agreeing > most) {
+      most = agreeing;
+      good = &copy;
+    }
+  }
+  if (most == copies.size()) co_return true;
+  const bool has_majority = 2 * most > copies.size();
+  if (report_.request.repair == ScrubRepair::kSource) {
+    const auto named = std::ranges::find(copies, report_.request.source_uri,
+                                         [](const Copy& copy) -> const std::string& { return copy.child.uri; });
+    if (named == copies.end()) {
+      fail_with(fmt::format("the source {} is not healthy any more", report_.request.source_uri));
+      co_return false;
+    }
+    good = named->data != nullptr ? &*named : nullptr;
+  } else if (!has_majority) {
+    good = nullptr;
+  }
+  ScrubDifference difference{.lba = lba, .num_blocks = num_blocks, .deviating = {}, .unreadable = {}};
+  for (const Copy& copy : copies) {
+    if (good == nullptr || !copy.equals(*good, size)) difference.deviating.push_back(copy.child.uri);
+    if (copy.data == nullptr) difference.unreadable.push_back(copy.child.uri);
+  }
+  log::warn("scrub: blocks {} to {} differ on {}", lba, lba + num_blocks - 1, fmt::join(difference.deviating, ", "));
+  if (good != nullptr && report_.request.repair != ScrubRepair::kNone) co_await repair(difference, *good, copies);
+  note(std::move(difference));
+  co_return true;
+}
+
+Task<> ScrubJob::repair(ScrubDifference& difference, const Copy& good, std::vector<Copy>& copies) {
+  // Children that are rebuilt may have got it from one of those.
+  owner_.on_resync_copies(difference.lba, difference.num_blocks);
+  difference.repaired = true;
+  for (const Copy& copy : copies) {
+    if (std::ranges::find(difference.deviating, copy.child.uri) == difference.deviating.end()) continue;
+    const SegmentCopy done = copy.channel != nullptr
+                                 ? co_await equalize_segment(*good.channel, *copy.channel, data_start_ + difference.lba,
+                                                             difference.num_blocks, repair_memory_.get())
+                                 : SegmentCopy{SegmentCopy::Outcome::kWriteFailed, copy.status};
+    if (done.outcome == SegmentCopy::Outcome::kWriteFailed) {
+      co_await owner_.on_resync_failed(copy.child.uri, done.status);
+      difference.repaired = false;
+    } else if (done.outcome == SegmentCopy::Outcome::kReadFailed) {
+      difference.repaired = false;
+    }
+  }
+}
+
+}  // namespace cairn::nexus
