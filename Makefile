@@ -7,8 +7,8 @@ SOAK_MINUTES ?= 60
 .PHONY: help packages build demo test sanitize tsan fuzz bench soak format tidy clean
 
 help:
-	@echo "make demo      build, then show a device that a Linux kernel mounts over NVMe/TCP"
-	@echo "make test      build, then run the suite: unit, model, simulation, process, kernel, fuzz (short)"
+	@echo "make demo      build, then show a volume of three copies under a Linux kernel, an engine killed"
+	@echo "make test      build, then run the suite: unit, model, simulation, process, volume, kernel, fuzz (short)"
 	@echo "make sanitize  the suite under ASan+UBSan; make tsan: the thread-crossing tests under TSan"
 	@echo "make bench     benchmarks, printed as ratios"
 	@echo "make soak      longer runs of everything random (SOAK_MINUTES=$(SOAK_MINUTES))"
@@ -27,6 +27,7 @@ demo: build
 test: build
 	@tools/run_suite.sh release
 	@tools/run_fuzzers.sh 10
+	@python3 tests/e2e/volumes/run.py --quick --bin build/release/bin
 	@python3 tests/vm/run.py --kernel $(VM_KERNEL) --quick --engine build/release/bin/io-engine --client build/release/bin/io-engine-client
 
 sanitize: packages

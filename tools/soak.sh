@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Longer runs of everything random, within SOAK_MINUTES (60): simulated sites with many seeds, fuzzers, processes with
-# many hosts, the kernel ring. What has no time left is skipped and said so. Ends with a summary; fails if anything did.
+# many hosts, a volume under a hundred random faults, the kernel ring. What has no time left is skipped and said so. Ends with a summary; fails if anything did.
 # Logs: build/soak. Needs build/release.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -81,6 +81,7 @@ run fuzzers 60 $((share + 900)) tools/run_fuzzers.sh "$each"
 if [ -f tests/e2e/many_hosts_test.py ]; then
   CAIRN_BIN=$PWD/build/release/bin run many_hosts 300 900 env -C tests/e2e python3 -B many_hosts_test.py --full
 fi
+run volumes 1200 2700 python3 -B tests/e2e/volumes/run.py --random 100 --bin build/release/bin
 if [ -f tests/vm/run.py ]; then
   run kernels 300 "$(left)" python3 tests/vm/run.py --kernel all \
     --engine build/release/bin/io-engine --client build/release/bin/io-engine-client

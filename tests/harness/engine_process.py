@@ -50,6 +50,7 @@ class Engine:
         self._ended = False  # because somebody wanted it to
         self.target_ip = target_ip
         self.grpc_port, self.port, self.nexus_port = _free_ports(3)
+        self.folder = folder
         self.log_path = folder / "engine.log"
         self.json_rpc_socket = folder / "engine.sock"
         self.banner = ""

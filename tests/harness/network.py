@@ -19,7 +19,7 @@ PREFIX = "cairn"
 LINK_FAULTS = {  # a set of ports for each; what is dropped between ports of the bridge
     "deaf": ["oifname @deaf drop"],
     "silent": ["iifname @silent drop"],
-    "lossy": ["iifname @lossy numgen random mod 5 == 0 drop", "oifname @lossy numgen random mod 5 == 0 drop"],
+    "lossy": ["iifname @lossy numgen random mod 20 == 0 drop", "oifname @lossy numgen random mod 20 == 0 drop"],
 }
 NAMESPACES = pathlib.Path("/run/netns")
 
@@ -74,7 +74,7 @@ class NetworkNode:
         self._network.add_to_set("silent", self.port)
 
     def lose_packets(self) -> None:
-        """A fifth of what is sent to the node and from it is lost."""
+        """One packet of twenty to the node and from it is lost."""
         self._network.add_to_set("lossy", self.port)
 
     def unplug(self) -> None:
