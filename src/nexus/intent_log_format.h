@@ -9,7 +9,8 @@
 //
 // Page (little endian):
 //     0 magic "CairnWIL"   8 version   12 CRC-32C of the page, this field as 0   16 kind   20 index
-//    24 sequence          32 UUID of the nexus   48 of the child it lies on   64 of the child it is about (missed)
+//    24 sequence          32 UUID of the nexus as a device: that of the volume, which all its nexuses share
+//    48 UUID of the child it lies on   64 of the child it is about (missed)
 //    80 bytes in a region 88 zero
 //   128 content: a bitmap, region 0 in the lowest bit of the first byte; or the super block:
 //   128 generation  136 its tag  144 tag of the generation before  152 blocks of the nexus  160 bytes in a block

@@ -37,7 +37,8 @@ Task<Result<IntentLog::Member>> Nexus::log_member(ChildPtr child) {
   if (child->device == nullptr) co_return fail(Code::kUnavailable, "the child has gone");
   auto channel = co_await child->device->open_channel();
   if (!channel) co_return fail(std::move(channel.error()));
-  LogImage image = co_await read_log(**channel, request_.uuid, child->log_uuid());
+  // By the UUID of the volume: whoever moves one makes a nexus with a UUID of its own.
+  LogImage image = co_await read_log(**channel, uuid(), child->log_uuid());
   co_return IntentLog::Member{
       .slot = child->slot, .uuid = child->log_uuid(), .channel = std::move(*channel), .image = std::move(image)};
 }
@@ -47,7 +48,7 @@ Task<Result<>> Nexus::make_logs_void() {
     if (child->log_uuid().is_nil()) continue;
     auto member = co_await log_member(child);
     if (!member) co_return fail(std::move(member.error()));
-    auto done = co_await IntentLog::make_void(*member->channel, member->image, request_.uuid, member->uuid);
+    auto done = co_await IntentLog::make_void(*member->channel, member->image, uuid(), member->uuid);
     if (!done) co_return done;
   }
   co_return Result<>{};
@@ -97,7 +98,7 @@ Task<Result<>> Nexus::open_log() {
     }
     log::info("nexus {}: {} of {} regions to be resynchronised", name(), state.intents.count(), geometry.num_regions);
   }
-  log_ = std::make_unique<IntentLog>(static_cast<IntentLog::Owner&>(*this), ports_, request_.uuid, geometry,
+  log_ = std::make_unique<IntentLog>(static_cast<IntentLog::Owner&>(*this), ports_, uuid(), geometry,
                                      block_size(), num_blocks(), options_.child_timeout, options_.intent_log);
   const auto shift = static_cast<unsigned>(std::countr_zero(geometry.region_bytes / block_size()));
   for (const auto& port : ports_) {

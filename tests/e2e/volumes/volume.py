@@ -102,8 +102,8 @@ class Volume:
         self.target.engine.client("nexus", "destroy", self.nexus_uuid)
 
     def _trustworthy(self, target: Node) -> list[Node]:
-        """Replicas for a new nexus, the target's own first. After an unclean end, one: writes under way may have reached
-        some and not others."""
+        """Replicas for a new nexus, the target's own first. After an unclean end, writes under way may have reached some and not
+        others: by its write-intent log the new nexus makes them equal."""
         record = self._cluster.store.record(self.nexus_uuid) if self.nexus_uuid else None
         reachable = sorted((node for node in self.nodes if node.reachable), key=lambda node: node is not target)
         if record is None:
@@ -112,7 +112,7 @@ class Volume:
         found = [node for node in reachable if self.replicas[node] in healthy]
         if not found:
             raise ClusterError(f"no replica with all data is reachable: {record}")
-        return found if record["clean_shutdown"] else found[:1]
+        return found
 
     def _child_uri(self, node: Node, target: Node) -> str:
         """A nexus uses the replica of its own node directly, others over the network; where that is not so yet, it is made so."""
