@@ -5,7 +5,7 @@ import random
 from typing import Callable
 
 from cluster import Node, until
-from faults import FAULTS, Fault
+from faults import FAULTS, NEXUS, REPLICA, Fault
 from trial import Trial
 
 STEP_WRITES = 160  # that must be acknowledged for "it goes on"
@@ -82,29 +82,33 @@ def move(trial: Trial, old: Node, new: Node) -> None:
 def random_fault(trial: Trial, generator: random.Random, etcd: bool) -> str:
     """Hurts any node in any way; says what it did."""
     moves = {"move from a dead node": move_from_dead_node, "planned move": planned_move}
-    faults = [fault for fault in FAULTS if etcd or not fault.needs_etcd]
     node = generator.choice(trial.cluster.nodes)
+    place = NEXUS if node is trial.target else REPLICA
+    faults = [fault for fault in FAULTS if place in fault.at and (etcd or not fault.needs_etcd)]
     chosen = generator.choice([*faults, *moves])
     if chosen in moves:
         moves[chosen](trial)
         return chosen
-    if node is trial.target:
+    if place == NEXUS:
         hurt_target(trial, chosen)
         return f"{chosen.name} at the nexus"
     hurt_replica(trial, chosen, node)
     return f"{chosen.name} at a replica"
 
 
-QUICK = {("kill -9", "replica"), ("SIGSTOP", "replica"), ("kill -9", "nexus"), ("disk error", "nexus")}
+QUICK = {("kill -9", REPLICA), ("SIGSTOP", REPLICA), ("kill -9", NEXUS), ("disk error", NEXUS)}
 
 
 def all_cases() -> list[Case]:
     cases = []
     for fault in FAULTS:
-        cases.append(Case(f"{fault.name} at a replica", lambda trial, fault=fault: hurt_replica(trial, fault, trial.others[-1]),
-                          (fault.name, "replica") in QUICK, fault.needs_etcd))
-        cases.append(Case(f"{fault.name} at the nexus", lambda trial, fault=fault: hurt_target(trial, fault),
-                          (fault.name, "nexus") in QUICK, fault.needs_etcd))
+        if REPLICA in fault.at:
+            cases.append(Case(f"{fault.name} at a replica",
+                              lambda trial, fault=fault: hurt_replica(trial, fault, trial.others[-1]),
+                              (fault.name, REPLICA) in QUICK, fault.needs_etcd))
+        if NEXUS in fault.at:
+            cases.append(Case(f"{fault.name} at the nexus", lambda trial, fault=fault: hurt_target(trial, fault),
+                              (fault.name, NEXUS) in QUICK, fault.needs_etcd))
     cases.append(Case("move from a dead node", move_from_dead_node, quick=True))
     cases.append(Case("planned move", planned_move))
     return cases
