@@ -127,7 +127,19 @@ class Demo:
         if "scrub" not in self._engines[0].client("nexus", "--help"):
             print("   this client has no command `nexus scrub`")
             return
-        self._client(0, "nexus", "scrub", self._volume)
+        self._client(0, "nexus", "scrub", "start", self._volume)
+        progress = Progress("compare")
+        deadline = time.monotonic() + DEADLINE_S
+        while (scrub := self._query("nexus", "scrub", "state", self._volume))["state"] == "running":
+            expect(time.monotonic() < deadline, f"the replicas are compared: {scrub}")
+            progress.show(int(scrub["progress"]))
+            time.sleep(0.05)
+        expect_equal(scrub["state"], "completed", f"the comparison's end: {scrub['failure']}")
+        progress.end()
+        self._client(0, "nexus", "scrub", "state", self._volume)
+        expect_equal(int(scrub["blocks_different"]), 0, "blocks that differ")
+        compared = int(scrub["blocks_compared"]) * int(scrub["block_size"])
+        self.results.append(("replicas compared", f"3, {compared / MIB:.0f} MiB each, no difference"))
 
     def _restart(self) -> None:
         self._client(0, "nexus", "destroy", self._volume)
