@@ -28,6 +28,7 @@ struct CreateArguments {
   uint64_t reservation_key = 0;
   uint64_t preempt_key = 0;
   std::string reservation_type;
+  std::string preempt_policy = "ArgKey";
   std::string info_key;
 };
 
@@ -149,6 +150,7 @@ Result<> create(const CreateArguments& arguments, EngineChannel& engine, Output&
     std::istringstream uris(argument);
     for (std::string uri; uris >> uri;) request.add_children(uri);
   }
+  request.set_preemptpolicy(arguments.preempt_policy == "Holder" ? v1::Holder : v1::ArgKey);
   request.set_nexusinfokey(arguments.info_key);
   if (!arguments.reservation_type.empty()) request.set_resvtype(reservation_type(arguments.reservation_type));
   v1::CreateNexusResponse response;
@@ -349,6 +351,12 @@ void add_create(CommandLine& line, CLI::App& group) {
       ->option_text("TYPE")
       ->check(CLI::IsMember({"", "Reserved", "WriteExclusive", "ExclusiveAccess", "WriteExclusiveRegsOnly",
                              "ExclusiveAccessRegsOnly", "WriteExclusiveAllRegs", "ExclusiveAccessAllRegs"}));
+  command
+      .add_option("--preempt-policy", arguments->preempt_policy,
+                  "Whose reservation is taken over: that of --preempt-key, or that of whoever holds one "
+                  "[default: ArgKey]")
+      ->option_text("ArgKey|Holder")
+      ->check(CLI::IsMember({"ArgKey", "Holder"}));
   command
       .add_option("--nexus-info-key", arguments->info_key,
                   "Key of the record about the children's health [default: the nexus' UUID]")

@@ -89,9 +89,8 @@ class Volume:
         first = self._trustworthy(target)
         key = self._made + 1
         parameters = ["--min-cntlid", str(self._made * CONTROLLER_IDS + 1),
-                      "--max-cntlid", str((self._made + 1) * CONTROLLER_IDS), "--resv-key", str(key)]
-        if self._made:
-            parameters += ["--preempt-key", str(key - 1)]
+                      "--max-cntlid", str((self._made + 1) * CONTROLLER_IDS), "--resv-key", str(key),
+                      "--resv-type", "WriteExclusive", "--preempt-policy", "Holder"]
         nexus_uuid = str(uuid.uuid4())
         target.engine.client("nexus", "create", nexus_uuid, f"{self.size_mib}MiB",
                              *[self._child_uri(node, target) for node in first], "--name", self.uuid, *parameters)
