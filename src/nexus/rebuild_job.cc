@@ -212,13 +212,19 @@ Task<> RebuildJob::copy_all(Copier& copier, size_t index) {
   changed_.pulse();
 }
 
+// Healthy now, with the segment's lock held: what it misses from here on is not in this segment. One that was healthy
+// when the lock was asked for may miss the very write that was waited for.
 Task<std::shared_ptr<RebuildJob::OpenSource>> RebuildJob::source(const std::vector<std::string>& tried) {
-  auto was_tried = [&](const std::string& uri) { return std::ranges::find(tried, uri) != tried.end(); };
-  if (source_ != nullptr && !was_tried(source_->uri)) co_return source_;
-  for (Source& candidate : owner_.rebuild_sources()) {
-    if (was_tried(candidate.uri)) continue;
+  auto usable = [&](const std::string& uri) {
+    const std::vector<Source> healthy = owner_.rebuild_sources();
+    return std::ranges::find(tried, uri) == tried.end() &&
+           std::ranges::find(healthy, uri, &Source::uri) != healthy.end();
+  };
+  if (source_ != nullptr && usable(source_->uri)) co_return source_;
+  for (const Source& candidate : owner_.rebuild_sources()) {
+    if (!usable(candidate.uri)) continue;
     auto channel = co_await candidate.device->open_channel();
-    if (!channel) continue;
+    if (!channel || !usable(candidate.uri)) continue;
     source_uri_ = candidate.uri;
     source_ = std::make_shared<OpenSource>(OpenSource{candidate.uri, std::move(*channel)});
     co_return source_;
