@@ -118,5 +118,84 @@ TEST(NexusRace, ARebuildDoesNotReadASourceThatHasLeft) {
   site.end();
 }
 
+TEST(NexusRace, ARebuildThatIsStoppedTooLateIsComplete) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0}));
+  ASSERT_TRUE(site.write(0, 6000, 1).is_success());
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(1), false)));
+  ASSERT_TRUE(site.run(site.nexus().start_rebuild(NexusSite::uri(1))));
+  site.store().blocked = true;
+  site.run_until([&] { return site.healthy(1); });
+  EXPECT_FALSE(site.record()->children[1].healthy);
+  static_cast<void>(site.nexus().stop_rebuild(NexusSite::uri(1)));
+  ASSERT_TRUE(site.write(0, 8, 2).is_success());
+  site.store().open();
+  site.run_until([&] { return site.nexus().num_rebuilds() == 0; });
+  EXPECT_TRUE(site.healthy(1));
+  EXPECT_TRUE(site.record()->children[1].healthy);
+  EXPECT_EQ(site.nexus().rebuild_history().back().state, RebuildState::kCompleted);
+  EXPECT_TRUE(site.identical(0, 1));
+  site.end();
+}
+
+TEST(NexusRace, ARebuildEndsWhileHostsAreBusy) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0}));
+  ASSERT_TRUE(site.write(0, 6000, 1).is_success());
+  Load load(site, 8);
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(1), true)));
+  site.run_until([&] { return site.healthy(1); }, seconds(10));
+  load.stop();
+  EXPECT_TRUE(site.identical(0, 1));
+  site.end();
+}
+
+// A write that hangs in one child for ever, after that one has left: others go on when a rebuild comes to its end.
+TEST(NexusRace, AWriteThatHangsDoesNotStopTheOthersAtTheEndOfARebuild) {
+  NexusSite site({.nexus = slow_rebuild()});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 6000, 1).is_success());
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), true)));
+  site.run_until([&] { return transferred(site, 2) >= kSegment; });
+  site.disk(1).set_faults({.hang = true});
+  Pending hung(site, IoType::kWrite, 0, 8, 2, 1);
+  site.world().run_for(std::chrono::minutes(2));
+  EXPECT_EQ(site.child(1).state, ChildState::kFaulted);
+  EXPECT_FALSE(hung.io.done);
+  for (uint8_t i = 3; i < 20; ++i) {
+    Pending write(site, IoType::kWrite, 3000, 8, i, i % 2);
+    site.run_until([&] { return write.io.done; }, seconds(1));
+    EXPECT_TRUE(write.io.status.is_success());
+  }
+  site.disk(1).set_faults({});
+  site.wait_healthy(2);
+  EXPECT_TRUE(hung.io.done);
+  EXPECT_TRUE(site.identical(0, 2));
+  site.end();
+}
+
+TEST(NexusRace, ARebuildThatIsPausedAtItsEndWaits) {
+  NexusOptions options = slow_rebuild();
+  NexusSite site({.nexus = options});
+  ASSERT_TRUE(site.create({0}));
+  ASSERT_TRUE(site.write(0, 6000, 1).is_success());
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(1), true)));
+  site.disk(1).set_faults({.slow_factor = 1000});
+  site.run_until([&] {
+    const auto statistics = site.nexus().rebuild_statistics(NexusSite::uri(1));
+    return statistics && statistics->blocks_remaining == 0 && statistics->tasks_active == 1;
+  });
+  ASSERT_TRUE(site.nexus().pause_rebuild(NexusSite::uri(1)));
+  site.disk(1).set_faults({});
+  site.world().run_for(seconds(1));
+  const uint64_t flushes = site.disk(1).counters().flushes;
+  site.world().run_for(seconds(5));
+  EXPECT_EQ(site.disk(1).counters().flushes, flushes);
+  EXPECT_FALSE(site.healthy(1));
+  ASSERT_TRUE(site.nexus().resume_rebuild(NexusSite::uri(1)));
+  site.wait_healthy(1);
+  site.end();
+}
+
 }  // namespace
 }  // namespace cairn::nexus

@@ -14,6 +14,14 @@ namespace cairn::nexus {
 using block::IoType;
 using runtime::Task;
 
+namespace {
+
+// All writes of a volume are held back for no longer, and not again before so much time has passed.
+constexpr Duration kHoldLimit = std::chrono::milliseconds(100);
+constexpr Duration kHoldPause = std::chrono::seconds(1);
+
+}  // namespace
+
 Task<Result<>> Nexus::start_rebuild(std::string uri) {
   const auto turn = co_await operations_.lock();
   if (!turn) co_return fail(turn.error());
@@ -83,11 +91,13 @@ Task<bool> Nexus::promote(RebuildJob& job) {
     member = std::move(*made);
   }
   RangeLock everything(ports_);
-  co_await everything.acquire(0, UINT64_MAX);
-  bool promoted = false;
+  bool held = false, promoted = false;
   {
+    // First, so that no write waits for another change of health and its store. One that was begun and waits for that,
+    // or hangs in a child, must not hold up the others: the end of the rebuild is put off then.
     const auto guard = co_await health_.lock();
-    promoted = guard && child->state == ChildState::kOpen && state_ == NexusState::kOpen &&
+    held = guard && co_await everything.acquire_within(0, UINT64_MAX, kHoldLimit);
+    promoted = held && child->state == ChildState::kOpen && state_ == NexusState::kOpen &&
                job.map().next(0) == job.map().num_segments() && !job.map().outgrown() &&
                job.state() == RebuildState::kRunning;
     if (promoted && member) {
@@ -104,8 +114,11 @@ Task<bool> Nexus::promote(RebuildJob& job) {
       child->role = SlotRole::kReader;
       co_await publish();
     }
+    if (held) co_await everything.release();
   }
-  co_await everything.release();
+  if (!held) {
+    if (auto slept = co_await runtime::sleep_for(kHoldPause); !slept) job.abandon();
+  }
   if (promoted) {
     // After the log: what the record calls healthy is in sync there, too.
     const auto guard = co_await health_.lock();

@@ -137,12 +137,15 @@ Task<> RebuildJob::run() {
     num_copiers_ = count;
     for (size_t i = 0; i < count; ++i) Reactor::current().spawn("rebuild copier", copy_all(*copiers[i], i));
     while (num_copiers_ > 0) static_cast<void>(co_await changed_.wait_uninterrupted());
+    while (state_ == RebuildState::kPaused) {
+      if (auto waited = co_await changed_.wait(); !waited) abandon();
+    }
     if (stopping() || map_->next(0) < map_->num_segments()) continue;
     // What was copied must not be lost with the child's cache once others rely on it.
     if (map_->outgrown() || !co_await flush()) {
       abandon();
-    } else if (co_await owner_.promote(*this) && !stopping()) {
-      state_ = RebuildState::kCompleted;
+    } else if (co_await owner_.promote(*this)) {
+      state_ = RebuildState::kCompleted;  // also when it was to be stopped meanwhile
     }
   }
   channel_.reset();
@@ -164,9 +167,9 @@ bool RebuildJob::hosts_are_busy() {
   return std::ranges::any_of(owner_.rebuild_ports(), [](const auto& port) { return port->num_host_ios() > 0; });
 }
 
-// Waits until this copier may go on. A cancelled task (the process ends) fails the job.
+// Waits until this copier may go on, or nothing is left for it. A cancelled task (the process ends) fails the job.
 Task<> RebuildJob::take_turn(size_t index, uint64_t bytes) {
-  while (!stopping()) {
+  while (!stopping() && map_->next(cursor_) < map_->num_segments()) {
     if (state_ == RebuildState::kPaused) {
       if (auto waited = co_await changed_.wait(); !waited) abandon();
       continue;
