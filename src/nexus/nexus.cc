@@ -233,7 +233,7 @@ void Nexus::update_capabilities() {
                    (1u << static_cast<unsigned>(IoType::kUnmap)) | (1u << static_cast<unsigned>(IoType::kWriteZeroes));
   bool cache = false;
   for (const ChildPtr& child : children_) {
-    if (child->state != ChildState::kOpen) continue;
+    if (child->state != ChildState::kOpen || child->device == nullptr) continue;
     cache = cache || child->device->has_volatile_cache();
     for (const IoType type : {IoType::kUnmap, IoType::kWriteZeroes}) {
       if (!child->device->supports(type)) types &= ~(1u << static_cast<unsigned>(type));
@@ -291,9 +291,11 @@ Task<Result<>> Nexus::shutdown() {
   if (state_ == NexusState::kShuttingDown) {
     co_return fail(nexus_error::operation_not_allowed("Shutdown operation is already in progress"));
   }
+  if (state_ == NexusState::kClosed) co_return fail(nexus_error::operation_not_allowed("Nexus is closed"));
+  // First: an operation that waits for the store ends then.
+  state_ = NexusState::kShuttingDown;
   const auto turn = co_await operations_.lock();
   if (!turn) co_return fail(turn.error());
-  state_ = NexusState::kShuttingDown;
   co_await close_log();
   {
     const auto guard = co_await health_.lock();
@@ -304,12 +306,12 @@ Task<Result<>> Nexus::shutdown() {
   const auto guard = co_await health_.lock();
   if (!guard) co_return fail(guard.error());
   if (auto saved = co_await save(true); !saved) log::error("nexus {}: {}", name(), saved.error().to_string());
-  state_ = NexusState::kShutdown;
+  if (state_ == NexusState::kShuttingDown) state_ = NexusState::kShutdown;  // not closed meanwhile
   co_return Result<>{};
 }
 
 Task<> Nexus::leave_children(PortMode mode) {
-  mode_ = mode;
+  if (mode_ != PortMode::kClosed) mode_ = mode;  // which is the end
   if (resync_ != nullptr) resync_->cancel();
   if (scrub_ != nullptr && !scrub_->ended()) static_cast<void>(scrub_->stop());  // whatever its state: it ends
   for (const ChildPtr& child : children_) {

@@ -113,7 +113,9 @@ Task<Result<>> Nexus::add_child(std::string uri, bool rebuild) {
   while (child_in(slot) != nullptr) ++slot;
   auto child = std::make_shared<Child>(*this, uri, slot);
   child->device = std::move(*device);
-  if (child->device->block_size() != block_size() || !end || *end < data_start_ + num_blocks()) {
+  if (auto allowed = check_operation(); !allowed) {
+    problem = std::move(allowed.error());  // it took a while to connect
+  } else if (child->device->block_size() != block_size() || !end || *end < data_start_ + num_blocks()) {
     problem = nexus_error::child_geometry(name(), uri);
   } else if (auto attached = co_await attach(child, false); !attached) {
     problem = nexus_error::open_child(name(), uri, std::move(attached.error()));
@@ -125,14 +127,19 @@ Task<Result<>> Nexus::add_child(std::string uri, bool rebuild) {
       }
     }
     const auto guard = co_await health_.lock();
-    if (!guard) co_return fail(guard.error());
-    children_.push_back(child);
-    if (auto saved = co_await save(false); !saved) {
-      std::erase(children_, child);
-      problem = nexus_error::save_state(name(), std::move(saved.error()));
+    if (!guard) {
+      problem = guard.error();
+    } else if (auto allowed = check_operation(); !allowed) {
+      problem = std::move(allowed.error());
     } else {
-      co_await publish();
-      if (child->log_image != nullptr) fill_map(*child);
+      children_.push_back(child);
+      if (auto saved = co_await save(false); !saved) {
+        std::erase(children_, child);
+        problem = nexus_error::save_state(name(), std::move(saved.error()));
+      } else {
+        co_await publish();
+        if (child->log_image != nullptr) fill_map(*child);
+      }
     }
   }
   if (problem) {
@@ -184,7 +191,7 @@ Task<Result<>> Nexus::fault_child(std::string uri, FaultReason reason) {
   if (co_await retire(child, ChildState::kFaulted, reason, false) == Retirement::kKept) {
     co_return fail(nexus_error::remove_last_healthy_child(name(), uri));
   }
-  co_return Result<>{};
+  co_return check_operation();
 }
 
 Task<Result<>> Nexus::online_child(std::string uri) {
@@ -212,9 +219,12 @@ Task<Result<>> Nexus::online_child(std::string uri) {
   child->device = std::move(*device);
   const auto end = data_end(child->device->num_blocks(), block_size(), request_.size_bytes);
   std::optional<Error> problem;
-  if (child->device->block_size() != block_size() || !end || *end < data_start_ + num_blocks()) {
+  if (auto allowed = check_operation(); !allowed) {
+    problem = std::move(allowed.error());  // it took a while to connect
+    child->state = ChildState::kInit;      // nothing is claimed yet
+  } else if (child->device->block_size() != block_size() || !end || *end < data_start_ + num_blocks()) {
     problem = nexus_error::child_geometry(name(), uri);
-    child->state = ChildState::kInit;  // nothing is claimed yet
+    child->state = ChildState::kInit;
   } else if (auto attached = co_await attach(child, false); !attached) {
     problem = std::move(attached.error());
     child->state = ChildState::kInit;
@@ -228,6 +238,7 @@ Task<Result<>> Nexus::online_child(std::string uri) {
   update_capabilities();
   if (auto begun = co_await begin_rebuild(child); !begun) {
     co_await retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
+    if (state_ != NexusState::kOpen) co_await close_child(child);
     co_return fail(nexus_error::online_child(name(), uri, std::move(begun.error())));
   }
   co_return Result<>{};

@@ -150,6 +150,55 @@ TEST(NexusRace, ARebuildEndsWhileHostsAreBusy) {
   site.end();
 }
 
+TEST(NexusRace, ARebuildThatWaitsForALockWhileTheNexusEnds) {
+  NexusOptions options = slow_rebuild();
+  options.save_attempts = 1;
+  options.child_timeout = std::chrono::hours(1);
+  NexusSite site({.nexus = options});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 6000, 1).is_success());
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), true)));
+  site.run_until([&] { return transferred(site, 2) >= kSegment; });
+  site.disk(1).set_faults({.hang = true});
+  Pending write(site, IoType::kWrite, 5 * kSegment, kSegment, 2, 1);
+  site.world().run_for(seconds(10));
+  site.store().broken = true;
+  Call fault(site, site.nexus().fault_child(NexusSite::uri(1), FaultReason::kOffline));
+  site.run_until([&] { return site.child(0).device_name.empty(); });
+  EXPECT_FALSE(write.io.done);
+  site.disk(1).set_faults({});
+  site.run_until([&] { return site.nexus().state() == NexusState::kShutdown; });
+  EXPECT_FALSE(write.io.status.is_success());
+  site.end();
+}
+
+TEST(NexusRace, AChildThatIsAddedWhileTheNexusEnds) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  site.disk(2).set_faults({.slow_factor = 10000});
+  Call add(site, site.nexus().add_child(NexusSite::uri(2), true));
+  site.run_plain(site.nexus().close());
+  site.run_until([&] { return add.result.has_value(); });
+  EXPECT_EQ(add.result->error().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(site.process().devices.find("/dev/sdc"), nullptr);
+  EXPECT_TRUE(site.record()->clean_shutdown);
+  site.end();
+}
+
+TEST(NexusRace, AChildThatComesBackWhileTheNexusEnds) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.run(site.nexus().fault_child(NexusSite::uri(1), FaultReason::kOffline)));
+  site.run_until([&] { return !site.child(1).faulting; });
+  site.disk(1).set_faults({.slow_factor = 10000});
+  Call online(site, site.nexus().online_child(NexusSite::uri(1)));
+  site.run_plain(site.nexus().close());
+  site.run_until([&] { return online.result.has_value(); });
+  EXPECT_FALSE(online.result->has_value());
+  EXPECT_EQ(site.process().devices.find("/dev/sdb"), nullptr);
+  site.end();
+}
+
 // A write that hangs in one child for ever, after that one has left: others go on when a rebuild comes to its end.
 TEST(NexusRace, AWriteThatHangsDoesNotStopTheOthersAtTheEndOfARebuild) {
   NexusSite site({.nexus = slow_rebuild()});
@@ -171,6 +220,40 @@ TEST(NexusRace, AWriteThatHangsDoesNotStopTheOthersAtTheEndOfARebuild) {
   site.wait_healthy(2);
   EXPECT_TRUE(hung.io.done);
   EXPECT_TRUE(site.identical(0, 2));
+  site.end();
+}
+
+TEST(NexusRace, ShutdownDoesNotWaitForAnOperationThatWaitsForTheStore) {
+  NexusOptions options;
+  options.save_attempts = 0;
+  NexusSite site({.nexus = options});
+  ASSERT_TRUE(site.create({0, 1}));
+  site.store().broken = true;
+  Call fault(site, site.nexus().fault_child(NexusSite::uri(1), FaultReason::kOffline));
+  site.world().run_for(seconds(3));
+  EXPECT_FALSE(fault.result.has_value());
+  Call shutdown(site, site.nexus().shutdown());
+  site.run_until([&] { return shutdown.result.has_value(); }, std::chrono::minutes(2));
+  EXPECT_TRUE(shutdown.result->has_value());
+  EXPECT_FALSE(fault.result->has_value());
+  EXPECT_EQ(site.nexus().state(), NexusState::kShutdown);
+  site.end();
+}
+
+// Whoever comes last: the I/O of a nexus that is gone fails, and does not wait.
+TEST(NexusRace, ShutdownAndDestroyTogether) {
+  NexusOptions options;
+  options.save_attempts = 0;
+  NexusSite site({.nexus = options});
+  ASSERT_TRUE(site.create({0, 1}));
+  site.store().broken = true;
+  Call fault(site, site.nexus().fault_child(NexusSite::uri(1), FaultReason::kOffline));
+  site.world().run_for(seconds(3));
+  Call shutdown(site, site.nexus().shutdown());
+  site.run_plain(site.nexus().close());
+  site.run_until([&] { return shutdown.result.has_value(); });
+  EXPECT_EQ(site.nexus().state(), NexusState::kClosed);
+  EXPECT_FALSE(site.write(0, 8, 1).is_success());
   site.end();
 }
 

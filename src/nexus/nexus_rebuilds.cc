@@ -61,7 +61,8 @@ std::vector<RebuildJob::Source> Nexus::rebuild_sources() {
   std::vector<RebuildJob::Source> sources;
   for (const bool local : {true, false}) {
     for (const ChildPtr& child : children_) {
-      if (child->healthy() && child->local == local) sources.push_back({child->uri, child->device});
+      const bool usable = child->healthy() && child->device != nullptr;  // without one when the nexus ends
+      if (usable && child->local == local) sources.push_back({child->uri, child->device});
     }
   }
   return sources;

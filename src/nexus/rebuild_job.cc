@@ -204,7 +204,7 @@ Task<> RebuildJob::copy_all(Copier& copier, size_t index) {
     const uint64_t lba = segment * segment_blocks;
     const uint64_t num_blocks = std::min(segment_blocks, num_blocks_ > lba ? num_blocks_ - lba : 0);
     co_await copier.lock.acquire(lba, segment_blocks);
-    if (map_->take(segment) && num_blocks > 0 && !co_await copy(copier, lba, num_blocks)) {
+    if (!stopping() && map_->take(segment) && num_blocks > 0 && !co_await copy(copier, lba, num_blocks)) {
       map_->set(lba, 1);
       abandon();
     }
