@@ -214,6 +214,8 @@ class Nexus final : public block::Device,
   void on_device_removed(Child& child);
   runtime::Reactor& home_reactor() override { return home(); }
   void on_child_failed(NexusPort& port, size_t slot, ChildFailure failure) override;
+  void on_child_conflict(size_t slot) override;
+  void on_conflict(const std::string& uri) override;
   void on_bad_blocks(size_t slot, uint64_t lba, uint64_t num_blocks) override;
   runtime::Task<> repair(ChildPtr child, uint64_t lba, uint64_t num_blocks);
 
@@ -259,6 +261,7 @@ class Nexus final : public block::Device,
   const uint64_t data_start_;
   NexusState state_ = NexusState::kInit;
   bool frozen_ = false;
+  bool fenced_ = false;  // another host has reserved a child: nothing is acknowledged any more
   PortMode mode_ = PortMode::kServing;
   bool waiting_fails_ = false;
   std::vector<ChildPtr> children_;

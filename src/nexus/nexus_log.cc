@@ -149,14 +149,11 @@ Task<> Nexus::close_log() {
 void Nexus::on_log_failed(size_t slot, ChildFailure failure) {
   const ChildPtr child = child_in(slot);
   if (child == nullptr) return;
+  if (failure.conflict) {
+    on_conflict(child->uri);
+    return;
+  }
   run_in_background("retire child", [child, failure](Nexus& nexus) -> Task<> {
-    if (failure.conflict) {
-      const auto guard = co_await nexus.health_.lock();
-      if (guard && nexus.state_ == NexusState::kOpen) {
-        co_await nexus.self_shutdown("another host has reserved child " + child->uri);
-      }
-      co_return;
-    }
     const Retirement retired = co_await nexus.retire(child, ChildState::kFaulted, failure.reason, failure.lost);
     if (retired == Retirement::kKept) nexus.log_->kept(child->slot);
   });
@@ -178,6 +175,10 @@ Task<> Nexus::on_resync_failed(std::string uri, nvme::Status status) {
   const ChildPtr child = find_child(uri);
   if (child == nullptr) co_return;
   const ChildFailure failure = failure_of(status);
+  if (failure.conflict) {
+    on_conflict(uri);
+    co_return;
+  }
   co_await retire(child, ChildState::kFaulted, failure.reason, failure.lost);
 }
 

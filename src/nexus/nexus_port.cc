@@ -104,6 +104,14 @@ NexusPort::NexusPort(Home& home, runtime::Reactor& reactor, uint64_t data_start,
       data_start_(data_start),
       child_timeout_(child_timeout),
       timeout_check_([this] { check_timeouts(); }),
+      fence_message_([this] {
+        home_.on_child_conflict(fence_slot_);
+        reactor_.post(fence_taken_);
+      }),
+      fence_taken_([this] {
+        fence_reported_ = true;
+        changed_.pulse();
+      }),
       repair_message_([this] {
         home_.on_bad_blocks(repair_slot_, repair_lba_, repair_blocks_);
         reactor_.post(repair_taken_);
@@ -139,7 +147,7 @@ void NexusPort::start(NexusChannel& channel, Io& io) {
 void NexusPort::begin(Op& op) {
   if (mode_ == PortMode::kClosed) {
     finish(op, kClosedStatus);
-  } else if (mode_ == PortMode::kFrozen || is_locked(op)) {
+  } else if (mode_ == PortMode::kFrozen || fenced_ || is_locked(op)) {
     held_.push_back(op);
   } else if (op.is_read()) {
     start_read(op);
@@ -235,6 +243,7 @@ void NexusPort::end_leg(Leg& leg) {
     op.failed |= bit(slot.index);
     op.status = status;
     slot.last_failure = failure_of(status);
+    if (slot.last_failure.conflict) fence(slot);
   }
   if (op.is_read()) {
     end_read(op, slot, status);
@@ -291,6 +300,11 @@ void NexusPort::start_read(Op& op) {
 }
 
 void NexusPort::end_read(Op& op, Slot& slot, Status status) {
+  if (fenced_) {
+    op.restart();
+    begin(op);
+    return;
+  }
   if (status.is_success() && op.bad != 0) repair(op);
   if (status.is_success() || is_request_error(status)) {
     finish(op, status);
@@ -312,6 +326,14 @@ void NexusPort::repair(const Op& op) {
   repair_lba_ = op.io.lba;
   repair_blocks_ = op.io.num_blocks;
   home_.home_reactor().post(repair_message_);
+}
+
+void NexusPort::fence(const Slot& slot) {
+  if (fenced_) return;
+  fenced_ = true;
+  fence_reported_ = false;
+  fence_slot_ = slot.index;
+  home_.home_reactor().post(fence_message_);
 }
 
 // ---- Writes and everything else that goes to all ----
@@ -369,6 +391,7 @@ void NexusPort::settle(Op& op) {
     finish(op, kClosedStatus);
     return;
   }
+  if (fenced_) return;
   if (op.ok == 0 && op.failed != 0 && is_request_error(op.status)) {
     finish(op, op.status);
     return;
@@ -489,7 +512,7 @@ Task<> NexusPort::close_slot(size_t index) {
 Task<> NexusPort::close() {
   CAIRN_CHECK(mode_ == PortMode::kClosed);
   auto busy = [this] {
-    return repairing_ || !legs_.empty() || (permits_ != nullptr && permits_->asking()) ||
+    return repairing_ || !fence_reported_ || !legs_.empty() || (permits_ != nullptr && permits_->asking()) ||
            std::ranges::any_of(slots_, [](const auto& slot) { return slot->reporting; });
   };
   while (busy()) static_cast<void>(co_await changed_.wait_uninterrupted());

@@ -72,7 +72,7 @@ struct PortView {
 struct ChildFailure {
   FaultReason reason = FaultReason::kIoError;
   bool lost = false;      // cannot be reached, as opposed to an error of this I/O
-  bool conflict = false;  // another host holds the reservation
+  bool conflict = false;  // another host holds the reservation: this nexus has been replaced
 };
 ChildFailure failure_of(nvme::Status status);
 
@@ -84,6 +84,8 @@ class NexusPort {
     virtual runtime::Reactor& home_reactor() = 0;
     // Must lead to port.answer(slot, ...).
     virtual void on_child_failed(NexusPort& port, size_t slot, ChildFailure failure) = 0;
+    // Another host has reserved a child: this port acknowledges nothing any more until its mode is kClosed.
+    virtual void on_child_conflict(size_t slot) = 0;
     // A child could not read what another one could.
     virtual void on_bad_blocks(size_t slot, uint64_t lba, uint64_t num_blocks) = 0;
 
@@ -151,6 +153,7 @@ class NexusPort {
   bool report(Slot& slot, ChildFailure failure);
   void answered(Slot& slot);
   void repair(const Op& op);
+  void fence(const Slot& slot);
   void forget(size_t slot);
   void check_timeouts();
   uint32_t mask(SlotRole role) const;
@@ -177,6 +180,13 @@ class NexusPort {
   bool starved_ = false;  // something in held_ waits for legs
   runtime::Timer timeout_check_;
   runtime::Event changed_;  // pulsed when a leg or a message has ended
+
+  // From the first reservation conflict on.
+  bool fenced_ = false;
+  bool fence_reported_ = true;
+  size_t fence_slot_ = 0;
+  runtime::Message fence_message_;
+  runtime::Message fence_taken_;
 
   // One repair is on its way to the home reactor at a time; others are left to the next read.
   bool repairing_ = false;

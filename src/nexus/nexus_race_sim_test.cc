@@ -90,6 +90,12 @@ NexusOptions slow_rebuild() {
   return options;
 }
 
+NexusOptions without_log() {
+  NexusOptions options;
+  options.intent_log.enabled = false;
+  return options;
+}
+
 uint64_t transferred(NexusSite& site, size_t disk) {
   return site.nexus().rebuild_statistics(NexusSite::uri(disk)).value_or(RebuildStatistics{}).blocks_transferred;
 }
@@ -277,6 +283,55 @@ TEST(NexusRace, ARebuildThatIsPausedAtItsEndWaits) {
   EXPECT_FALSE(site.healthy(1));
   ASSERT_TRUE(site.nexus().resume_rebuild(NexusSite::uri(1)));
   site.wait_healthy(1);
+  site.end();
+}
+
+// Another host has the child now: nothing is acknowledged any more, whatever else was wrong with it before.
+TEST(NexusRace, AConflictIsNotOverlookedWhileTheChildIsReported) {
+  NexusOptions options = without_log();
+  options.child_timeout = seconds(1);
+  NexusSite site({.nexus = options});
+  ASSERT_TRUE(site.create({0, 1}));
+  const auto before = site.record();
+  site.store().blocked = true;
+  site.disk(1).set_faults({.hang = true});
+  Pending write(site, IoType::kWrite, 0, 8, 2, 1);
+  site.run_until([&] { return site.child(1).state == ChildState::kFaulted; });
+  site.world().run_for(milliseconds(10));
+  site.disk(1).set_faults({.write_error = -EBADE});
+  site.world().run_for(seconds(1));
+  EXPECT_FALSE(write.io.done);
+  Pending other(site, IoType::kWrite, 1000, 8, 3, 0);
+  site.store().open();
+  site.run_until([&] { return write.io.done && other.io.done; });
+  EXPECT_FALSE(write.io.status.is_success());
+  EXPECT_FALSE(other.io.status.is_success());
+  site.run_until([&] { return site.nexus().state() == NexusState::kShutdown; });
+  site.end();
+}
+
+TEST(NexusRace, AConflictThatARebuildMeets) {
+  NexusSite site({.nexus = slow_rebuild()});
+  ASSERT_TRUE(site.create({0}));
+  ASSERT_TRUE(site.write(0, 6000, 1).is_success());
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(1), true)));
+  site.disk(1).set_faults({.write_error = -EBADE});
+  site.run_until([&] { return site.nexus().state() == NexusState::kShutdown; }, seconds(60));
+  EXPECT_FALSE(site.write(0, 8, 2).is_success());
+  site.end();
+}
+
+TEST(NexusRace, AConflictThatARepairMeets) {
+  NexusSite site({.nexus = without_log()});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 64, 1).is_success());
+  for (size_t disk = 0; disk < 2; ++disk) {
+    site.node().files().fail_reads(NexusSite::disk_path(disk), (NexusSite::kDataStart + disk * 8) * 512, 512);
+    site.disk(disk).set_faults({.write_error = -EBADE});
+  }
+  Pending one(site, IoType::kRead, 0, 8);
+  Pending two(site, IoType::kRead, 0, 8);
+  site.run_until([&] { return site.nexus().state() == NexusState::kShutdown; }, seconds(60));
   site.end();
 }
 

@@ -223,7 +223,7 @@ Task<> Nexus::repair(ChildPtr child, uint64_t lba, uint64_t num_blocks) {
       if (!from) continue;
       status = co_await block::perform(
           **from, {.type = IoType::kRead, .lba = data_start_ + lba + done, .num_blocks = count, .data = {&piece, 1}});
-      if (status.is_success()) break;
+      if (status.is_success() || failure_of(status).conflict) break;
     }
     bool refused = false;
     if (status.is_success()) {
@@ -232,6 +232,10 @@ Task<> Nexus::repair(ChildPtr child, uint64_t lba, uint64_t num_blocks) {
       refused = !status.is_success();
     }
     co_await lock.release();
+    if (failure_of(status).conflict) {
+      on_conflict(child->uri);
+      co_return;
+    }
     if (refused) {
       to = fail(Code::kUnavailable, status.to_string());
       co_await retire(child, ChildState::kFaulted, FaultReason::kIoError, false);

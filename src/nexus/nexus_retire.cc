@@ -62,6 +62,10 @@ Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultRea
       }
     }
     if (log_ != nullptr && was_in_sync) co_await log_->leave(child->slot);
+    if (fenced_) {
+      co_await self_shutdown("another host has reserved a child");
+      co_return Retirement::kRetired;
+    }
     child->role = SlotRole::kAway;
     co_await publish();
     update_capabilities();
@@ -94,16 +98,8 @@ void Nexus::on_child_failed(NexusPort& port, size_t slot, ChildFailure failure) 
 }
 
 Task<> Nexus::retire_and_answer(ChildPtr child, ChildFailure failure, NexusPort& port, size_t slot) {
-  bool kept = false;
-  if (failure.conflict) {
-    const auto guard = co_await health_.lock();
-    if (guard && state_ == NexusState::kOpen) {
-      co_await self_shutdown(fmt::format("another host has reserved child {}", child->uri));
-    }
-  } else {
-    kept = co_await retire(child, ChildState::kFaulted, failure.reason, failure.lost) == Retirement::kKept;
-  }
-  port.answer(slot, kept);
+  const Retirement retired = co_await retire(child, ChildState::kFaulted, failure.reason, failure.lost);
+  port.answer(slot, retired == Retirement::kKept);
 }
 
 Task<uint32_t> Nexus::publish() {
@@ -140,7 +136,9 @@ Task<Result<>> Nexus::save(bool clean_shutdown) {
     }
     // Nobody waits any more for what a nexus that is being ended has not acknowledged; that it was clean is good to
     // know, but not needed.
-    if (clean_shutdown ? home().now() - begin >= kCleanSavePatience : state_ == NexusState::kShuttingDown) break;
+    if (clean_shutdown ? home().now() - begin >= kCleanSavePatience : state_ == NexusState::kShuttingDown || fenced_) {
+      break;
+    }
     if (auto slept = co_await runtime::sleep_for(options_.save_pause); !slept) break;
   }
   co_return saved;
@@ -158,6 +156,24 @@ Task<> Nexus::self_shutdown(std::string why) {
     }
     if (nexus.state_ == NexusState::kShuttingDown) nexus.state_ = NexusState::kShutdown;
   });
+}
+
+// ---- Another host has reserved a child ----
+
+// The one who did it has replaced this nexus. It believes that its children have all that was acknowledged, so this one
+// may acknowledge nothing more; a retirement that is under way acknowledges nothing either.
+void Nexus::on_conflict(const std::string& uri) {
+  if (fenced_) return;
+  fenced_ = true;
+  run_in_background("shut down", [uri](Nexus& nexus) -> Task<> {
+    const auto guard = co_await nexus.health_.lock();
+    if (guard) co_await nexus.self_shutdown(fmt::format("another host has reserved child {}", uri));
+  });
+}
+
+void Nexus::on_child_conflict(size_t slot) {
+  const ChildPtr child = child_in(slot);
+  on_conflict(child != nullptr ? child->uri : "");
 }
 
 // ---- A bad range of a child that is healthy otherwise ----

@@ -246,6 +246,10 @@ Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
     }
     const SegmentCopy done =
         co_await copy_segment(*from->channel, *channel_, data_start_ + lba, num_blocks, copier.memory.get());
+    if (failure_of(done.status).conflict) {
+      owner_.on_conflict(done.outcome == SegmentCopy::Outcome::kReadFailed ? from->uri : child_uri_);
+      co_return false;
+    }
     if (done.outcome == SegmentCopy::Outcome::kWriteFailed) {
       if (retries < options_.max_retries && may_pass(done.status) && !stopping()) {
         ++retries;

@@ -83,6 +83,8 @@ class RebuildJob {
     // Healthy children, the best first.
     virtual std::vector<Source> rebuild_sources() = 0;
     virtual void on_source_failed(const std::string& uri) = 0;
+    // Another host has reserved this child, a source or the one that is rebuilt.
+    virtual void on_conflict(const std::string& uri) = 0;
     // Nothing is dirty: makes the child healthy. False: something is again, or the child has gone.
     virtual runtime::Task<bool> promote(RebuildJob& job) = 0;
     virtual void on_rebuild_ended(RebuildJob& job) = 0;
