@@ -213,9 +213,12 @@ void NexusPort::start_leg(Op& op, Slot& slot) {
   const bool has_range = op.io.type != IoType::kFlush && op.io.type != IoType::kReset;
   leg.op = &op;
   leg.slot = &slot;
-  leg.type = op.io.type;
+  // What is unmapped reads as zeroes: every child that can write has a command for that, whether it can give back
+  // blocks or not. A remote Unmap promises nothing.
+  const bool unmaps = op.io.type == IoType::kUnmap;
+  leg.type = unmaps ? IoType::kWriteZeroes : op.io.type;
   leg.fua = op.io.fua;
-  leg.may_deallocate = op.io.may_deallocate;
+  leg.may_deallocate = unmaps || op.io.may_deallocate;
   leg.lba = has_range ? op.io.lba + data_start_ : 0;
   leg.num_blocks = op.io.num_blocks;
   leg.data = op.io.data;
@@ -363,7 +366,8 @@ void NexusPort::start_write(Op& op) {
   op.legs = 1;  // ours: legs may end inside submit
   for (const auto& slot : slots_) {
     if (slot->role != SlotRole::kReader && slot->role != SlotRole::kWriter) continue;
-    if (slot->device->supports(op.io.type)) {
+    const bool skippable = op.io.type == IoType::kFlush || op.io.type == IoType::kReset;
+    if (!skippable || slot->device->supports(op.io.type)) {
       start_leg(op, *slot);
     } else {
       op.ok |= bit(slot->index);  // nothing to flush or to reset

@@ -335,5 +335,42 @@ TEST(NexusRace, AConflictThatARepairMeets) {
   site.end();
 }
 
+// A child whose disk turns out to be unable to give blocks back: what is unmapped reads as zeroes there, too.
+TEST(NexusRace, UnmapReachesAChildThatCannotDoIt) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 256, 7).is_success());
+  site.disk(1).set_faults({.write_error = -EOPNOTSUPP});
+  Pending zeroes(site, IoType::kWriteZeroes, 128, 64);
+  site.run_until([&] { return site.disk(1).counters().failed > 0; });
+  site.disk(1).set_faults({});
+  site.run_until([&] { return zeroes.io.done; });
+  ASSERT_TRUE(zeroes.io.status.is_success());
+  ASSERT_TRUE(site.healthy(1));
+  Pending unmap(site, IoType::kUnmap, 0, 128);
+  site.run_until([&] { return unmap.io.done; });
+  EXPECT_TRUE(unmap.io.status.is_success());
+  EXPECT_TRUE(site.healthy(1));
+  EXPECT_TRUE(site.identical(0, 1));
+  EXPECT_EQ(site.content(1)[NexusSite::kDataStart * 512], std::byte{0});
+  site.end();
+}
+
+// The first such command is an Unmap: the child is not to blame.
+TEST(NexusRace, UnmapThatAChildRefuses) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 256, 7).is_success());
+  site.disk(1).set_faults({.write_error = -EOPNOTSUPP});
+  Pending unmap(site, IoType::kUnmap, 0, 128);
+  site.run_until([&] { return site.disk(1).counters().failed > 0; });
+  site.disk(1).set_faults({});
+  site.run_until([&] { return unmap.io.done; });
+  EXPECT_TRUE(unmap.io.status.is_success());
+  EXPECT_TRUE(site.healthy(1));
+  EXPECT_TRUE(site.identical(0, 1));
+  site.end();
+}
+
 }  // namespace
 }  // namespace cairn::nexus

@@ -37,9 +37,8 @@ Task<SegmentCopy> write(block::Channel& to, uint64_t lba, uint64_t num_blocks, s
 }
 
 Task<SegmentCopy> release(block::Channel& to, uint64_t lba, uint64_t num_blocks) {
-  const IoType type = to.device().supports(IoType::kUnmap) ? IoType::kUnmap : IoType::kWriteZeroes;
-  const Status released =
-      co_await block::perform(to, {.type = type, .lba = lba, .num_blocks = num_blocks, .may_deallocate = true});
+  const Status released = co_await block::perform(
+      to, {.type = IoType::kWriteZeroes, .lba = lba, .num_blocks = num_blocks, .may_deallocate = true});
   if (!released.is_success()) co_return SegmentCopy{Outcome::kWriteFailed, released};
   co_return SegmentCopy{Outcome::kReleased, released};
 }
