@@ -49,13 +49,14 @@ ChildFailure failure_of(Status status) {
 struct NexusPort::Op : ListLink<> {
   Op(NexusChannel& its_channel, Io& its_io) : channel(its_channel), io(its_io) {}
   bool is_read() const { return io.type == IoType::kRead; }
-  void restart() { ok = failed = missed = reported = kept = tried = bad = 0; }
+  void restart() { ok = failed = refused = missed = reported = kept = tried = bad = 0; }
 
   NexusChannel& channel;
   Io& io;
   uint32_t legs = 0;                      // in flight
   uint32_t ok = 0;                        // have done it
   uint32_t failed = 0;                    // have not
+  uint32_t refused = 0;                   // of the failed: by them, the request is at fault
   uint32_t missed = 0;                    // were retiring when it began
   uint32_t reported = 0;                  // of the failed: the home reactor was told after the failure
   uint32_t kept = 0;                      // of the reported: stays a member all the same
@@ -93,7 +94,7 @@ struct NexusPort::Slot {
   bool reporting = false;
   bool kept = false;
   ChildFailure failure;
-  ChildFailure last_failure;
+  Status last_status;  // of what it failed
   runtime::Message to_home;
   runtime::Message answer;
 };
@@ -244,9 +245,10 @@ void NexusPort::end_leg(Leg& leg) {
     op.ok |= bit(slot.index);
   } else {
     op.failed |= bit(slot.index);
+    if (is_request_error(status)) op.refused |= bit(slot.index);
     op.status = status;
-    slot.last_failure = failure_of(status);
-    if (slot.last_failure.conflict) fence(slot);
+    slot.last_status = status;
+    if (failure_of(status).conflict) fence(slot);
   }
   if (op.is_read()) {
     end_read(op, slot, status);
@@ -302,6 +304,8 @@ void NexusPort::start_read(Op& op) {
   held_.push_back(op);
 }
 
+// The nexus has checked the request: a child that refuses it is asked in vain, as one that fails, but others may know
+// better and it stays.
 void NexusPort::end_read(Op& op, Slot& slot, Status status) {
   if (fenced_) {
     op.restart();
@@ -309,14 +313,14 @@ void NexusPort::end_read(Op& op, Slot& slot, Status status) {
     return;
   }
   if (status.is_success() && op.bad != 0) repair(op);
-  if (status.is_success() || is_request_error(status)) {
+  if (status.is_success() || status.is(MediaStatus::kDeallocatedOrUnwrittenBlock)) {
     finish(op, status);
     return;
   }
   op.tried |= bit(slot.index);
   if (status.type() == nvme::StatusCodeType::kMedia) {
     op.bad |= bit(slot.index);
-  } else if (slot.role == SlotRole::kReader) {
+  } else if (!is_request_error(status) && slot.role == SlotRole::kReader) {
     report(slot, failure_of(status));
   }
   begin(op);
@@ -396,7 +400,7 @@ void NexusPort::settle(Op& op) {
     return;
   }
   if (fenced_) return;
-  if (op.ok == 0 && op.failed != 0 && is_request_error(op.status)) {
+  if (op.ok == 0 && op.failed != 0 && op.refused == op.failed) {
     finish(op, op.status);
     return;
   }
@@ -406,14 +410,14 @@ void NexusPort::settle(Op& op) {
   if (undecided != 0) {
     for (const auto& slot : slots_) {
       if ((op.failed & ~op.reported & undecided & members & bit(slot->index)) == 0) continue;
-      if (report(*slot, slot->last_failure)) op.reported |= bit(slot->index);
+      if (report(*slot, failure_of(slot->last_status))) op.reported |= bit(slot->index);
     }
     return;
   }
   if ((op.kept & members) != 0) {
     // Nobody knows which children have it: all that will be rebuilt get it again.
     log_missed(op, ~readers);
-    finish(op, op.status);
+    finish(op, slots_[static_cast<size_t>(std::countr_zero(op.kept & members))]->last_status);
   } else if ((op.ok & readers) != 0) {
     log_missed(op, op.failed);
     note_done(op, members);
@@ -501,7 +505,7 @@ Task<uint32_t> NexusPort::apply(PortView view) {
 // The slot may get another child: what is under way has nothing to do with that one.
 void NexusPort::forget(size_t slot) {
   for (Op& op : writes_) {
-    for (uint32_t* bits : {&op.ok, &op.failed, &op.missed, &op.reported, &op.kept}) *bits &= ~bit(slot);
+    for (uint32_t* bits : {&op.ok, &op.failed, &op.refused, &op.missed, &op.reported, &op.kept}) *bits &= ~bit(slot);
   }
 }
 

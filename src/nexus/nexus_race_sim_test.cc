@@ -372,5 +372,56 @@ TEST(NexusRace, UnmapThatAChildRefuses) {
   site.end();
 }
 
+// Only one child finds fault with the request: the others know better.
+TEST(NexusRace, AReadThatOneChildRefusesIsReadElsewhere) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1, 2}));
+  ASSERT_TRUE(site.write(0, 8, 3).is_success());
+  site.disk(0).set_faults({.read_error = -EINVAL});
+  site.disk(2).set_faults({.read_error = -EOPNOTSUPP});
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(site.read(0, 8), 3);
+  site.disk(1).set_faults({.read_error = -EINVAL});
+  site.disk(2).set_faults({.read_error = -EINVAL});
+  std::vector<std::byte> data(512);
+  EXPECT_TRUE(site.io({.type = IoType::kRead}, &data).is(GenericStatus::kInvalidField));
+  site.disk(0).set_faults({});
+  site.disk(1).set_faults({});
+  site.disk(2).set_faults({});
+  site.end();
+}
+
+// The host gets what the child says that stays.
+TEST(NexusRace, TheStatusIsThatOfTheChildThatStays) {
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    SCOPED_TRACE(seed);
+    NexusSite site({.seed = seed, .nexus = without_log()});
+    ASSERT_TRUE(site.create({0, 1}));
+    site.disk(0).set_faults({.write_error = -ENOSPC});
+    site.disk(1).set_faults({.write_error = -EIO});
+    const nvme::Status status = site.write(0, 8, 1);
+    ASSERT_NE(site.healthy(0), site.healthy(1));
+    if (site.healthy(0)) {
+      EXPECT_TRUE(status.is(GenericStatus::kCapacityExceeded)) << status.to_string();
+    } else {
+      EXPECT_TRUE(status.is(MediaStatus::kWriteFault)) << status.to_string();
+    }
+    site.end();
+  }
+}
+
+// One finds fault with the request, the other one has perhaps written a part of it.
+TEST(NexusRace, ARefusalDoesNotHideAFailure) {
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    SCOPED_TRACE(seed);
+    NexusSite site({.seed = seed, .nexus = without_log()});
+    ASSERT_TRUE(site.create({0, 1}));
+    site.disk(0).set_faults({.write_error = -EINVAL});
+    site.disk(1).set_faults({.write_error = -EIO});
+    EXPECT_FALSE(site.write(0, 8, 1).is_success());
+    EXPECT_NE(site.healthy(0), site.healthy(1));
+    site.end();
+  }
+}
+
 }  // namespace
 }  // namespace cairn::nexus

@@ -28,9 +28,8 @@ class UnflushedMap {
   }
   // After one for which begin_flush() was true.
   void end_flush(bool succeeded) {
-    const unsigned current = current_.load(std::memory_order_seq_cst);
-    if (!succeeded) maps_[1 - current].copy_to(maps_[current]);
-    maps_[1 - current].clear();
+    // Else it stays, and the flush after the next one settles it.
+    if (succeeded) maps_[1 - current_.load(std::memory_order_seq_cst)].clear();
     flushing_.store(false, std::memory_order_seq_cst);
   }
   void copy_to(DirtyMap& map) const {
