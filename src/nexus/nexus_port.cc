@@ -273,13 +273,18 @@ void NexusPort::check_timeouts() {
 
 NexusPort::Slot* NexusPort::choose_reader(const Op& op) {
   Slot* remote = nullptr;
+  Slot* reported = nullptr;  // what comes of it may wait for the store
   for (size_t i = 1; i <= kMaxChildren; ++i) {
     Slot& slot = *slots_[(next_reader_ + i) % kMaxChildren];
     if (slot.role != SlotRole::kReader || (op.tried & bit(slot.index)) != 0) continue;
+    if (slot.reporting) {
+      reported = &slot;
+      continue;
+    }
     if (slot.local) return &slot;
     if (remote == nullptr) remote = &slot;
   }
-  return remote;
+  return remote != nullptr ? remote : reported;
 }
 
 void NexusPort::start_read(Op& op) {

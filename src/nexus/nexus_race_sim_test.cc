@@ -423,5 +423,30 @@ TEST(NexusRace, ARefusalDoesNotHideAFailure) {
   }
 }
 
+// The store is busy with the retirement of one child when another one hangs: reads go to the third.
+TEST(NexusRace, AChildThatHangsIsNotReadWhileTheStoreIsAway) {
+  NexusOptions options = without_log();
+  options.child_timeout = seconds(1);
+  NexusSite site({.nexus = options});
+  ASSERT_TRUE(site.create({0, 1, 2}));
+  site.store().blocked = true;
+  site.disk(0).set_faults({.write_error = -EIO});
+  Pending write(site, IoType::kWrite, 0, 8, 2);
+  site.run_until([&] { return site.child(0).state == ChildState::kFaulted; });
+  site.disk(1).set_faults({.hang = true});
+  Pending first(site, IoType::kRead, 0, 8), second(site, IoType::kRead, 0, 8);
+  site.world().run_for(seconds(3));
+  EXPECT_NE(first.io.done, second.io.done);  // one of them hangs
+  for (int i = 0; i < 6; ++i) {
+    Pending read(site, IoType::kRead, 100, 8);
+    EXPECT_TRUE(site.run_until([&] { return read.io.done; }, seconds(1)));
+    if (!read.io.done) break;
+  }
+  site.store().open();
+  site.disk(1).set_faults({});
+  site.run_until([&] { return first.io.done && second.io.done && write.io.done; });
+  site.end();
+}
+
 }  // namespace
 }  // namespace cairn::nexus
