@@ -52,7 +52,7 @@ Task<> Nexus::close_child(ChildPtr child) {
   while (child->closing) static_cast<void>(co_await child->closed.wait_uninterrupted());
   if (child->device == nullptr) co_return;
   child->closing = true;
-  const bool removed_by_others = child->device->removed();
+  const bool was_removed = child->device->removed();
   const bool was_claimed = child->state != ChildState::kInit && child->state != ChildState::kConfigInvalid;
   child->unlink();
   if (child->job != nullptr) child->job->abandon();
@@ -64,7 +64,7 @@ Task<> Nexus::close_child(ChildPtr child) {
   // A remote child may keep I/O for long: ending its connections gives it back. What it was sent must not be written
   // after the child has come back, so this also waits until its controllers have come to an end.
   if (auto* remote = dynamic_cast<nvmf::host::NvmeDevice*>(child->device.get());
-      remote != nullptr && child->uri.starts_with("nvmf") && !removed_by_others) {
+      remote != nullptr && child->uri.starts_with("nvmf") && !was_removed) {
     remote->announce_removal();
     co_await remote->abort_io();
   }
@@ -75,10 +75,10 @@ Task<> Nexus::close_child(ChildPtr child) {
   if (log_ != nullptr) co_await log_->drop(child->slot);
   if (was_claimed) child->device->release_claim();
   child->device.reset();
-  if (!removed_by_others) {
-    if (auto gone = co_await devices_.destroy(child->uri); !gone) {
-      log::warn("nexus {}: child {}: {}", name(), child->uri, gone.error().to_string());
-    }
+  // Also when it was removed before: a namespace that is gone announces that itself, and nobody else takes it from the
+  // registry. When somebody does, that goes on by itself.
+  if (auto gone = co_await devices_.destroy(child->uri); !gone && !was_removed) {
+    log::warn("nexus {}: child {}: {}", name(), child->uri, gone.error().to_string());
   }
   child->closing = false;
   child->closed.pulse();

@@ -448,5 +448,21 @@ TEST(NexusRace, AChildThatHangsIsNotReadWhileTheStoreIsAway) {
   site.end();
 }
 
+// A namespace that is gone: its device says so itself, and comes back when the replica is shared again.
+TEST(NexusRace, AChildWhoseDeviceEndsByItselfCanComeBack) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  {
+    const runtime::Reactor::Scope scope(site.node().reactor(0));
+    site.process().devices.find(NexusSite::disk_path(1))->announce_removal();
+  }
+  site.run_until([&] { return site.child(1).state == ChildState::kClosed && site.child(1).device_name.empty(); });
+  site.world().run_for(seconds(1));
+  const auto online = site.run(site.nexus().online_child(NexusSite::uri(1)));
+  ASSERT_TRUE(online) << online.error().to_string();
+  site.wait_healthy(1);
+  site.end();
+}
+
 }  // namespace
 }  // namespace cairn::nexus
