@@ -464,5 +464,19 @@ TEST(NexusRace, AChildWhoseDeviceEndsByItselfCanComeBack) {
   site.end();
 }
 
+TEST(NexusRace, ANexusThatIsDestroyedTwiceAtOnce) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  site.close_channels();
+  site.process().nexus.reset();
+  Call one(site, site.process().nexuses->destroy(NexusSite::uuid()));
+  Call two(site, site.process().nexuses->destroy(NexusSite::uuid()));
+  site.run_until([&] { return one.result.has_value() && two.result.has_value(); });
+  EXPECT_TRUE(one.result->has_value());
+  EXPECT_TRUE(two.result->has_value());
+  EXPECT_TRUE(site.process().nexuses->list().empty());
+  site.end();
+}
+
 }  // namespace
 }  // namespace cairn::nexus

@@ -45,7 +45,21 @@ Task<Result<std::shared_ptr<Nexus>>> NexusRegistry::create(NexusRequest request)
   co_return std::move(*nexus);
 }
 
+// Callers repeat their calls: whoever asks for what is under way gets what comes of it.
 Task<Result<>> NexusRegistry::destroy(Uuid uuid) {
+  if (const auto running = destructions_.find(uuid); running != destructions_.end()) {
+    const std::shared_ptr<Destruction> other = running->second;
+    if (auto waited = co_await other->ended.wait(); !waited) co_return waited;
+    co_return other->result;
+  }
+  const auto mine = destructions_.emplace(uuid, std::make_shared<Destruction>()).first->second;
+  mine->result = co_await destroy_now(uuid);
+  destructions_.erase(uuid);
+  mine->ended.set();
+  co_return mine->result;
+}
+
+Task<Result<>> NexusRegistry::destroy_now(Uuid uuid) {
   std::shared_ptr<Nexus> found = find(uuid);
   if (found == nullptr) co_return fail(nexus_error::not_found(uuid.to_string()));
   const std::string name = found->name();

@@ -34,10 +34,17 @@ class NexusRegistry {
   std::vector<std::shared_ptr<Nexus>> list() const;  // by name, without those that are being made
 
  private:
+  struct Destruction {
+    runtime::Event ended;
+    Result<> result;
+  };
+  runtime::Task<Result<>> destroy_now(Uuid uuid);
+
   block::Registry& devices_;
   const NexusOptions options_;
   std::map<std::string, std::shared_ptr<Nexus>, std::less<>> nexuses_;  // nullptr: being made
   std::set<Uuid> uuids_;
+  std::map<Uuid, std::shared_ptr<Destruction>> destructions_;  // under way
 };
 
 }  // namespace cairn::nexus
