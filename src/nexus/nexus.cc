@@ -98,10 +98,13 @@ Task<Result<std::shared_ptr<Nexus>>> Nexus::create(block::Registry& devices, con
     if (!problem) co_return nexus;
     co_return fail(std::move(*problem));
   }
-  const size_t num_made = made.size();
+  std::vector<std::string> ours;
+  for (size_t i = 0; i < made.size(); ++i) {
+    if (!made[i]->claimed_by() || request.children[i].starts_with("bdev:")) ours.push_back(request.children[i]);
+  }
   made.clear();
-  for (size_t i = 0; i < num_made; ++i) {
-    if (auto gone = co_await devices.destroy(request.children[i]); !gone) log::warn("{}", gone.error().to_string());
+  for (const std::string& uri : ours) {
+    if (auto gone = co_await devices.destroy(uri); !gone) log::warn("{}", gone.error().to_string());
   }
   co_return fail(std::move(*problem));
 }

@@ -11,7 +11,7 @@
 //
 // Lives on the primary reactor; its I/O in a NexusPort on each reactor. Operations (add, remove, online, ...) exclude
 // each other (`operations_`). Changes of health (a retirement, the end of a rebuild) exclude each other (`health_`) and
-// wait for no operation and no I/O, only for the store.
+// wait for no operation, only for the store; the end of a rebuild also for writes under way, a moment (`kHoldLimit`).
 //
 //   init -> open -> shutting_down -> shutdown       closed: not registered any more
 //

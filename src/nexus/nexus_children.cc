@@ -54,6 +54,8 @@ Task<> Nexus::close_child(ChildPtr child) {
   child->closing = true;
   const bool was_removed = child->device->removed();
   const bool was_claimed = child->state != ChildState::kInit && child->state != ChildState::kConfigInvalid;
+  // It was there before, and has another user: a URI may ask for a change of a device that exists.
+  const bool is_anothers = !was_claimed && child->device->claimed_by() && !child->uri.starts_with("bdev:");
   child->unlink();
   if (child->job != nullptr) child->job->abandon();
   for (const ChildPtr& other : children_) {
@@ -64,7 +66,7 @@ Task<> Nexus::close_child(ChildPtr child) {
   // A remote child may keep I/O for long: ending its connections gives it back. What it was sent must not be written
   // after the child has come back, so this also waits until its controllers have come to an end.
   if (auto* remote = dynamic_cast<nvmf::host::NvmeDevice*>(child->device.get());
-      remote != nullptr && child->uri.starts_with("nvmf") && !was_removed) {
+      remote != nullptr && child->uri.starts_with("nvmf") && !was_removed && !is_anothers) {
     remote->announce_removal();
     co_await remote->abort_io();
   }
@@ -77,8 +79,9 @@ Task<> Nexus::close_child(ChildPtr child) {
   child->device.reset();
   // Also when it was removed before: a namespace that is gone announces that itself, and nobody else takes it from the
   // registry. When somebody does, that goes on by itself.
-  if (auto gone = co_await devices_.destroy(child->uri); !gone && !was_removed) {
-    log::warn("nexus {}: child {}: {}", name(), child->uri, gone.error().to_string());
+  if (!is_anothers) {
+    auto gone = co_await devices_.destroy(child->uri);
+    if (!gone && !was_removed) log::warn("nexus {}: child {}: {}", name(), child->uri, gone.error().to_string());
   }
   child->closing = false;
   child->closed.pulse();

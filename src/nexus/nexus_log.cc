@@ -98,8 +98,8 @@ Task<Result<>> Nexus::open_log() {
     }
     log::info("nexus {}: {} of {} regions to be resynchronised", name(), state.intents.count(), geometry.num_regions);
   }
-  log_ = std::make_unique<IntentLog>(static_cast<IntentLog::Owner&>(*this), ports_, uuid(), geometry,
-                                     block_size(), num_blocks(), options_.child_timeout, options_.intent_log);
+  log_ = std::make_unique<IntentLog>(static_cast<IntentLog::Owner&>(*this), ports_, uuid(), geometry, block_size(),
+                                     num_blocks(), options_.child_timeout, options_.intent_log);
   const auto shift = static_cast<unsigned>(std::countr_zero(geometry.region_bytes / block_size()));
   for (const auto& port : ports_) {
     co_await call_on(port->reactor(),

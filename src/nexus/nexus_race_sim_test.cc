@@ -478,5 +478,30 @@ TEST(NexusRace, ANexusThatIsDestroyedTwiceAtOnce) {
   site.end();
 }
 
+// A URI that asks for a change of a device that somebody else uses: that one keeps it.
+TEST(NexusRace, ADeviceOfSomebodyElseStays) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  const std::string uri = "malloc:///m?size_mb=16&uuid=" + NexusSite::child_uuid(7);
+  auto device = site.run(site.process().devices.create(uri));
+  ASSERT_TRUE(device);
+  {
+    const runtime::Reactor::Scope scope(site.node().reactor(0));
+    ASSERT_TRUE((*device)->claim("a pool"));
+  }
+  EXPECT_FALSE(site.run(site.nexus().add_child(uri + "&resize", true)));
+  EXPECT_FALSE((*device)->removed());
+  NexusRequest request = site.request({});
+  request.name = "other";
+  request.uuid = *Uuid::parse("11111111-2222-4333-8444-666666666666");
+  request.children = {uri + "&resize", "malloc:///small?size_mb=1&uuid=" + NexusSite::child_uuid(8)};
+  EXPECT_FALSE(site.create(request));
+  EXPECT_FALSE((*device)->removed());
+  EXPECT_EQ(site.process().devices.find("m"), *device);
+  (*device)->release_claim();
+  device->reset();
+  site.end();
+}
+
 }  // namespace
 }  // namespace cairn::nexus
