@@ -32,8 +32,11 @@ Duration Disk::latency(FileOp::Kind kind, uint64_t length) {
     case FileOp::Kind::kFlush:
       return draw(options_.flush) * faults_.slow_factor;
     case FileOp::Kind::kUnmap:
-    case FileOp::Kind::kWriteZeroes:
       return draw(options_.write) * faults_.slow_factor;
+    case FileOp::Kind::kWriteZeroes:
+      result = draw(options_.write);
+      if (options_.can_unmap) return result * faults_.slow_factor;
+      break;  // it has to write them
   }
   return (result + options_.per_mib * length / (1 << 20)) * faults_.slow_factor;
 }
