@@ -24,6 +24,11 @@ Result<uint32_t> MetadataChange::take_cluster() {
   return *cluster;
 }
 
+void MetadataChange::give_back_cluster(uint32_t cluster) {
+  CAIRN_CHECK(std::erase(taken_clusters_, cluster) == 1);
+  space_.free_cluster(cluster);
+}
+
 Result<uint32_t> MetadataChange::take_root_page() {
   const auto page = space_.take_page();
   if (!page) return fail(Error::from_errno(EMFILE, "no free metadata page"));

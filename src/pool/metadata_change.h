@@ -29,6 +29,10 @@ class MetadataChange {
   // Errors have an errno_value(): ENOSPC no cluster; ENOSPC (extent page), EMFILE (root), ENOMEM (chain) no metadata
   // page.
   Result<uint32_t> take_cluster();
+  // A cluster that has been taken already.
+  void adopt_cluster(uint32_t cluster) { taken_clusters_.push_back(cluster); }
+  // One of them is not needed after all: it is free again.
+  void give_back_cluster(uint32_t cluster);
   Result<uint32_t> take_root_page();
   Result<uint32_t> take_extent_page();
 

@@ -32,6 +32,7 @@
 
 namespace cairn::pool {
 
+class ClusterReservation;
 class DiskPort;
 class MetadataChange;
 struct FutureMap;
@@ -222,6 +223,11 @@ class Pool : public std::enable_shared_from_this<Pool> {
   // Sees to it that the lowest `count` free clusters are zeroed; at least `count` must be free.
   runtime::Task<Result<>> prepare_free_clusters(uint64_t count);
   runtime::Task<Result<>> zero_clusters(std::vector<uint32_t> clusters);
+  // Brings a reservation nearer to `count` cleared clusters. true: it has them. false: `turn`, which is that of
+  // changing_, was given up and taken again meanwhile, so the caller looks again at all it depends on and comes back.
+  // ENOSPC when there are not so many.
+  runtime::Task<Result<bool>> reserve_clusters(ClusterReservation& reserved, uint64_t count,
+                                               runtime::Mutex::Guard& turn);
   // What these clusters hold is of no use to anybody: cleared where that is cheap, and free from then on.
   runtime::Task<> discard_clusters(std::vector<uint32_t> clusters);
   // Puts extent pages (by number) and, if it changes or its table does, the chain of a volume into a change. `metadata`
@@ -231,17 +237,28 @@ class Pool : public std::enable_shared_from_this<Pool> {
                                            bool chain_changes = false);
 
   // --- pool_volumes.cc, pool_snapshots.cc
-  // Takes a root page, the first `num_allocated` clusters (zeroed) and writes it all. `metadata`: flags, attributes and
-  // links.
+  // Takes a root page and writes it all, with the first `num_allocated` clusters out of `reserved`. `metadata`: flags,
+  // attributes and links.
   runtime::Task<Result<Volume*>> make_volume(format::BlobMetadata metadata, uint64_t num_clusters,
-                                             uint64_t num_allocated);
+                                             uint64_t num_allocated, ClusterReservation& reserved);
+  struct SizeInClusters {
+    uint64_t all = 0;
+    uint64_t allocated = 0;  // from the beginning
+  };
+  // Whether a replica may be made now, when `reserved` clusters have been taken for it already.
+  Result<SizeInClusters> check_new_replica(const CreateReplicaRequest& request, uint64_t reserved) const;
   format::BlobMetadata new_metadata(bool thin) const;
-  runtime::Task<Result<>> remove_marks(Volume& snapshot);    // of its making or removal, if they have stayed
-  Result<> check_removable(const Volume& volume) const;      // EBUSY: several volumes were made of it
-  runtime::Task<Result<>> remove_volume(Volume& volume);     // without device; by one of these two
-  runtime::Task<Result<>> delete_volume(Volume& volume);     // without device and children; the caller changes metadata
-  runtime::Task<Result<>> merge_into_child(Volume& volume);  // likewise, with one child
-  runtime::Task<Result<>> delete_snapshot(Volume& volume);   // takes its turn itself
+  runtime::Task<Result<>> remove_marks(Volume& snapshot);  // of its making or removal, if they have stayed
+  Result<> check_removable(const Volume& volume) const;    // EBUSY: several volumes were made of it
+  // Without device; by one of the next two. May give the turn up meanwhile, as reserve_clusters().
+  runtime::Task<Result<>> remove_volume(Volume& volume, runtime::Mutex::Guard& turn);
+  runtime::Task<Result<>> delete_volume(Volume& volume);  // without device and children; the caller changes metadata
+  // Likewise, with one child. `reserved` has clusters for all of hidden_by().
+  runtime::Task<Result<>> merge_into_child(Volume& volume, ClusterReservation& reserved);
+  // What the only child of a snapshot must not see when that goes, by index: the child is larger and reads zeroes
+  // there, but something lies further down.
+  std::vector<uint64_t> hidden_by(const Volume& volume) const;
+  runtime::Task<Result<>> delete_snapshot(Volume& volume);  // takes its turn itself
 
   block::Registry& devices_;
   const PoolOptions options_;

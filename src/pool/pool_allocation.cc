@@ -1,5 +1,7 @@
 // What I/O needs the home reactor for: clusters for first writes, and taking them back after unmaps. Requests that come
 // in while others are served share the next write of each extent page.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <map>
@@ -7,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "pool/cluster_reservation.h"
 #include "pool/io_batch.h"
 #include "pool/metadata_change.h"
 #include "pool/pool.h"
@@ -26,6 +29,9 @@ namespace {
 constexpr size_t kMaxBatch = 512;
 // How many free clusters are cleared together, in advance, where clearing moves no data.
 constexpr uint32_t kPreparedTogether = 64;
+// How much is cleared before the turn is asked for again, for somebody who needs many clusters: whether that is still
+// wanted is looked at so often.
+constexpr uint64_t kClearedTogetherBytes = uint64_t{256} << 20;
 
 const Status kCapacityExceeded = Status::generic(GenericStatus::kCapacityExceeded, Dnr::kYes);
 const Status kMetadataFailed = Status::generic(GenericStatus::kInternalError);
@@ -269,6 +275,31 @@ Task<Result<>> Pool::prepare_free_clusters(uint64_t count) {
   if (auto zeroed = co_await zero_clusters(clusters); !zeroed) co_return zeroed;
   for (const uint32_t done : clusters) space_.set_zeroed(done);
   co_return Result<>{};
+}
+
+Task<Result<bool>> Pool::reserve_clusters(ClusterReservation& reserved, uint64_t count, runtime::Mutex::Guard& turn) {
+  const uint64_t missing = count - std::min(count, reserved.size());
+  if (missing > space_.free_clusters()) {
+    co_return fail(Error::from_errno(
+        ENOSPC, fmt::format("{} clusters are free, {} are needed", space_.free_clusters() + reserved.size(), count)));
+  }
+  if (device_->supports(IoType::kUnmap) && missing <= kPreparedTogether) {
+    if (auto prepared = co_await prepare_free_clusters(missing); !prepared) co_return fail(std::move(prepared.error()));
+  }
+  for (uint64_t i = 0; i < missing; ++i) reserved.take_one();
+  const auto portion = reserved.next_uncleared(std::max<uint64_t>(1, kClearedTogetherBytes / layout_.cluster_size));
+  if (portion.empty()) co_return true;
+  turn = {};
+  auto cleared = co_await zero_clusters(portion);
+  auto again = co_await changing_.lock();
+  if (!again) {
+    reserved.leave();
+    co_return fail(std::move(again.error()));
+  }
+  turn = std::move(*again);
+  if (!cleared) co_return fail(std::move(cleared.error()));
+  reserved.set_cleared(portion);
+  co_return false;
 }
 
 // ---- Giving back ----

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "pool/cluster_reservation.h"
 #include "pool/metadata_change.h"
 #include "pool/pool.h"
 #include "pool/pool_disk.h"
@@ -176,7 +177,8 @@ Task<Result<std::shared_ptr<Replica>>> Pool::create_clone(std::shared_ptr<Replic
   }
   if (!set) co_return refuse(std::move(set.error()));
   metadata.set_link(format::kParentLink, source.id());
-  auto volume = co_await make_volume(std::move(metadata), source.num_clusters(), 0);
+  ClusterReservation none(space_);
+  auto volume = co_await make_volume(std::move(metadata), source.num_clusters(), 0, none);
   if (!volume) co_return refuse(std::move(volume.error()));
   auto replica = add_replica(**volume);
   if (!replica) {
@@ -196,24 +198,21 @@ Task<Result<>> Pool::remove_marks(Volume& snapshot) {
   co_return co_await persist_metadata(snapshot, std::move(metadata));
 }
 
+std::vector<uint64_t> Pool::hidden_by(const Volume& volume) const {
+  std::vector<uint64_t> indices;
+  const Volume& child = *volume.children.front();
+  for (uint64_t index = volume.num_clusters(); volume.parent != nullptr && index < child.num_clusters(); ++index) {
+    if (child.map->at(index) == 0 && volume.parent->visible(index) != 0) indices.push_back(index);
+  }
+  return indices;
+}
+
 // Order: the snapshot marked as being removed (SNAPRM); its child with all that it saw through the snapshot, on top of
 // the snapshot's parent; the snapshot's root erased. The child's extent pages are written in new places, so that its
 // root alone decides whom a cluster belongs to.
-Task<Result<>> Pool::merge_into_child(Volume& volume) {
+Task<Result<>> Pool::merge_into_child(Volume& volume, ClusterReservation& reserved) {
   CAIRN_CHECK(volume.replica == nullptr && volume.children.size() == 1);
   Volume& child = *volume.children.front();
-  // Where the child is larger than the snapshot it reads zeroes, also if something lies further down: that must not
-  // come to light.
-  std::vector<uint64_t> hiding;
-  for (uint64_t index = volume.num_clusters(); volume.parent != nullptr && index < child.num_clusters(); ++index) {
-    if (child.map->at(index) == 0 && volume.parent->visible(index) != 0) hiding.push_back(index);
-  }
-  if (hiding.size() > space_.free_clusters()) {
-    co_return fail(Error::from_errno(
-        ENOSPC, fmt::format("{} clusters are needed to hide what older snapshots hold", hiding.size())));
-  }
-  if (auto prepared = co_await prepare_free_clusters(hiding.size()); !prepared) co_return prepared;
-
   {
     format::BlobMetadata marked = volume.metadata;
     marked.remove_link(format::kSnapshotInProgressLink);
@@ -224,12 +223,7 @@ Task<Result<>> Pool::merge_into_child(Volume& volume) {
   MetadataChange change(space_, *store_);
   format::BlobMetadata metadata = child.metadata;
   std::map<uint64_t, uint32_t> inherited;
-  for (const uint64_t index : hiding) {
-    const auto cluster = change.take_cluster();
-    CAIRN_CHECK(cluster.has_value() && space_.is_zeroed(*cluster));
-    space_.forget_zeroed(*cluster);
-    inherited.emplace(index, *cluster);
-  }
+  for (const uint64_t index : hidden_by(volume)) inherited.emplace(index, reserved.hand_out(change));
   const uint64_t common = std::min(volume.num_clusters(), child.num_clusters());
   for (uint64_t index = 0; index < common; ++index) {
     const uint32_t cluster = volume.map->at(index);
@@ -340,14 +334,14 @@ Task<Result<>> Pool::delete_snapshot(Volume& volume) {
     volume.removing = false;
     co_return removed;
   }
-  const auto turn = co_await changing_.lock();
+  auto turn = co_await changing_.lock();
   Result<> done;
   if (!turn) {
     done = fail(turn.error());
   } else if (num_clones(volume) > 0) {
     done = fail(Error::from_errno(EBUSY, "a clone was made of it in the meantime"));
   } else {
-    done = co_await remove_volume(volume);
+    done = co_await remove_volume(volume, *turn);
   }
   if (done) {
     log::info("pool '{}': destroyed snapshot '{}'", name_, name);

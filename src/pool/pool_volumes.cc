@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "pool/cluster_reservation.h"
 #include "pool/metadata_change.h"
 #include "pool/pool.h"
 #include "pool/pool_disk.h"
@@ -38,10 +39,8 @@ format::BlobMetadata Pool::new_metadata(bool thin) const {
 
 // Order: the clusters read as zeroes, stable; extent pages and further pages of the chain, stable; the root. Until then
 // the volume does not exist.
-Task<Result<Volume*>> Pool::make_volume(format::BlobMetadata metadata, uint64_t num_clusters, uint64_t num_allocated) {
-  if (auto prepared = co_await prepare_free_clusters(num_allocated); !prepared) {
-    co_return fail(std::move(prepared.error()));
-  }
+Task<Result<Volume*>> Pool::make_volume(format::BlobMetadata metadata, uint64_t num_clusters, uint64_t num_allocated,
+                                        ClusterReservation& reserved) {
   MetadataChange change(space_, *store_);
   auto root = change.take_root_page();
   if (!root) co_return fail(std::move(root.error()));
@@ -49,13 +48,7 @@ Task<Result<Volume*>> Pool::make_volume(format::BlobMetadata metadata, uint64_t 
   auto volume = std::make_unique<Volume>();
   volume->metadata.id = metadata.id;
   volume->map = std::make_shared<ClusterMap>(num_clusters);
-  for (uint64_t index = 0; index < num_allocated; ++index) {
-    const auto cluster = change.take_cluster();
-    if (!cluster) co_return fail(Error(cluster.error()));
-    CAIRN_CHECK(space_.is_zeroed(*cluster));
-    space_.forget_zeroed(*cluster);
-    volume->map->set(index, *cluster);
-  }
+  for (uint64_t index = 0; index < num_allocated; ++index) volume->map->set(index, reserved.hand_out(change));
   const auto extent_pages = all_extent_pages(num_allocated);
   metadata.num_clusters = num_clusters;
   auto chain = put_volume(change, *volume, metadata, {*volume->map, num_clusters, {}}, extent_pages, true);
@@ -77,43 +70,53 @@ Task<Result<Volume*>> Pool::make_volume(format::BlobMetadata metadata, uint64_t 
   co_return made;
 }
 
-Task<Result<std::shared_ptr<Replica>>> Pool::create_replica(CreateReplicaRequest request) {
-  const Use use(*this);
-  const auto turn = co_await changing_.lock();
-  if (!turn) co_return fail(turn.error());
-  if (closing_) co_return fail(pool_error::pool_not_found(name_));
+Result<Pool::SizeInClusters> Pool::check_new_replica(const CreateReplicaRequest& request, uint64_t reserved) const {
+  if (closing_) return fail(pool_error::pool_not_found(name_));
   auto refuse = [&](Error cause) { return fail(pool_error::replica_create_failed(request.name, std::move(cause))); };
-  if (request.uuid.is_nil()) co_return refuse(Error::from_errno(EINVAL, "a replica needs a UUID"));
+  if (request.uuid.is_nil()) return refuse(Error::from_errno(EINVAL, "a replica needs a UUID"));
   if (devices_.find(request.uuid) != nullptr || find_volume(request.uuid.to_string()) != nullptr) {
-    co_return fail(pool_error::replica_exists(request.uuid.to_string()));
+    return fail(pool_error::replica_exists(request.uuid.to_string()));
   }
   if (auto named = check_new_name(request.name); !named) {
-    if (named.error().errno_value() == EEXIST) co_return fail(pool_error::replica_exists(request.name));
-    co_return refuse(std::move(named.error()));
+    if (named.error().errno_value() == EEXIST) return fail(pool_error::replica_exists(request.name));
+    return refuse(std::move(named.error()));
   }
-  if (request.size_bytes == 0) co_return refuse(Error::from_errno(EINVAL, "a replica cannot have 0 bytes"));
-  const uint64_t free_bytes = uint64_t{space_.free_clusters()} * layout_.cluster_size;
+  if (request.size_bytes == 0) return refuse(Error::from_errno(EINVAL, "a replica cannot have 0 bytes"));
+  const uint64_t free_bytes = (space_.free_clusters() + reserved) * layout_.cluster_size;
   if (free_bytes < kZeroedHeadBytes) {
-    co_return refuse(
+    return refuse(
         Error::from_errno(ENOSPC, fmt::format("{} bytes are free, {} are needed", free_bytes, kZeroedHeadBytes)));
   }
   if (request.size_bytes > layout_.capacity_bytes()) {
-    co_return refuse(Error::from_errno(
+    return refuse(Error::from_errno(
         EOVERFLOW, fmt::format("{} bytes, the pool has {}", request.size_bytes, layout_.capacity_bytes())));
   }
-  const uint64_t num_clusters = format::divide_up(request.size_bytes, layout_.cluster_size);
+  const uint64_t all = format::divide_up(request.size_bytes, layout_.cluster_size);
   const uint64_t head =
-      std::min(num_clusters, format::divide_up(std::min(request.size_bytes, kZeroedHeadBytes), layout_.cluster_size));
-  const uint64_t num_allocated = request.thin ? head : num_clusters;
-  if (num_allocated > space_.free_clusters()) {
-    co_return refuse(Error::from_errno(
-        ENOSPC, fmt::format("{} clusters are free, {} are needed", space_.free_clusters(), num_allocated)));
+      std::min(all, format::divide_up(std::min(request.size_bytes, kZeroedHeadBytes), layout_.cluster_size));
+  return SizeInClusters{all, request.thin ? head : all};
+}
+
+Task<Result<std::shared_ptr<Replica>>> Pool::create_replica(CreateReplicaRequest request) {
+  const Use use(*this);
+  auto turn = co_await changing_.lock();
+  if (!turn) co_return fail(turn.error());
+  auto refuse = [&](Error cause) { return fail(pool_error::replica_create_failed(request.name, std::move(cause))); };
+  ClusterReservation reserved(space_);
+  SizeInClusters size;
+  for (bool ready = false; !ready;) {
+    const auto checked = check_new_replica(request, reserved.size());
+    if (!checked) co_return fail(Error(checked.error()));
+    size = *checked;
+    const auto done = co_await reserve_clusters(reserved, size.allocated, *turn);
+    if (!done) co_return refuse(Error(done.error()));
+    ready = *done;
   }
   format::BlobMetadata metadata = new_metadata(request.thin);
   auto set = format::set_lvol_identity(metadata.xattrs, request.name, request.uuid);
   if (set && request.entity_id) set = format::set_entity_id(metadata.xattrs, *request.entity_id);
   if (!set) co_return refuse(std::move(set.error()));
-  auto volume = co_await make_volume(std::move(metadata), num_clusters, num_allocated);
+  auto volume = co_await make_volume(std::move(metadata), size.all, size.allocated, reserved);
   if (!volume) co_return refuse(std::move(volume.error()));
   auto replica = add_replica(**volume);
   if (!replica) {
@@ -154,10 +157,16 @@ Result<> Pool::check_removable(const Volume& volume) const {
   return fail(Error::from_errno(EBUSY, fmt::format("{} volumes were made of it", volume.children.size())));
 }
 
-Task<Result<>> Pool::remove_volume(Volume& volume) {
-  if (auto removable = check_removable(volume); !removable) co_return removable;
-  if (volume.children.empty()) co_return co_await delete_volume(volume);
-  co_return co_await merge_into_child(volume);
+Task<Result<>> Pool::remove_volume(Volume& volume, runtime::Mutex::Guard& turn) {
+  ClusterReservation reserved(space_);
+  for (bool ready = false; !ready;) {
+    if (auto removable = check_removable(volume); !removable) co_return removable;
+    if (volume.children.empty()) co_return co_await delete_volume(volume);
+    auto done = co_await reserve_clusters(reserved, hidden_by(volume).size(), turn);
+    if (!done) co_return fail(std::move(done.error()));
+    ready = *done;
+  }
+  co_return co_await merge_into_child(volume, reserved);
 }
 
 Task<Result<>> Pool::destroy_replica(std::shared_ptr<Replica> replica) {
@@ -178,14 +187,14 @@ Task<Result<>> Pool::destroy_replica(std::shared_ptr<Replica> replica) {
   }
   std::optional<format::CloneAttributes> clone;
   {
-    const auto turn = co_await changing_.lock();
+    auto turn = co_await changing_.lock();
     if (!turn) {
       volume.removing = false;
       co_return fail(turn.error());
     }
     clone = volume.attributes.clone;
     const bool was_uncertain = store_->uncertain();
-    if (auto deleted = co_await remove_volume(volume); !deleted) {
+    if (auto deleted = co_await remove_volume(volume, *turn); !deleted) {
       volume.removing = false;
       // It is back, unless the disk may not have it any more: what is written to it could be lost.
       if (was_uncertain || !store_->uncertain()) {
@@ -210,42 +219,41 @@ Task<Result<>> Pool::destroy_replica(std::shared_ptr<Replica> replica) {
 // new end ends; the last extent page anew, the root; what was cut off is cleared and free.
 Task<Result<>> Pool::resize_replica(std::shared_ptr<Replica> replica, uint64_t size_bytes) {
   const Use use(*this);
-  const auto turn = co_await changing_.lock();
+  auto turn = co_await changing_.lock();
   if (!turn) co_return fail(turn.error());
   Volume& volume = replica->volume_;
   auto refuse = [&](Error cause) { return fail(pool_error::replica_resize_failed(replica->name(), std::move(cause))); };
-  if (volume.removing || closing_) co_return fail(pool_error::replica_not_found(replica->name()));
-  if (volume.read_only()) co_return refuse(Error::from_errno(EPERM, "snapshots keep their size"));
-  if (size_bytes == 0) co_return refuse(Error::from_errno(EINVAL, "a replica cannot have 0 bytes"));
-  if (size_bytes > layout_.capacity_bytes()) {
-    co_return refuse(
-        Error::from_errno(EOVERFLOW, fmt::format("{} bytes, the pool has {}", size_bytes, layout_.capacity_bytes())));
+  const uint64_t after = format::divide_up(size_bytes, layout_.cluster_size);
+  // What a clone grows by again after it has shrunk must not show what its snapshot holds there.
+  const auto needs_cluster = [&](uint64_t index) { return !volume.thin() || volume.inherited(index) != 0; };
+  ClusterReservation reserved(space_);
+  for (bool ready = false; !ready;) {
+    if (volume.removing || closing_) co_return fail(pool_error::replica_not_found(replica->name()));
+    if (volume.read_only()) co_return refuse(Error::from_errno(EPERM, "snapshots keep their size"));
+    if (size_bytes == 0) co_return refuse(Error::from_errno(EINVAL, "a replica cannot have 0 bytes"));
+    if (size_bytes > layout_.capacity_bytes()) {
+      co_return refuse(
+          Error::from_errno(EOVERFLOW, fmt::format("{} bytes, the pool has {}", size_bytes, layout_.capacity_bytes())));
+    }
+    uint64_t needed = 0;
+    if (!volume.thin()) {
+      needed = after - std::min(after, volume.num_clusters());
+    } else if (volume.parent != nullptr) {
+      for (uint64_t index = volume.num_clusters(); index < after; ++index) needed += needs_cluster(index) ? 1 : 0;
+    }
+    const auto done = co_await reserve_clusters(reserved, needed, *turn);
+    if (!done) co_return refuse(Error(done.error()));
+    ready = *done;
   }
   const uint64_t before = volume.num_clusters();
-  const uint64_t after = format::divide_up(size_bytes, layout_.cluster_size);
   if (before == after) co_return Result<>{};
   const uint64_t blocks_per_cluster = layout_.cluster_size / device_->block_size();
 
-  // What a clone grows by again after it has shrunk must not show what its snapshot holds there.
-  std::vector<uint64_t> allocated;
-  for (uint64_t index = before; index < after; ++index) {
-    if (!volume.thin() || volume.inherited(index) != 0) allocated.push_back(index);
-  }
-  if (allocated.size() > space_.free_clusters()) {
-    co_return refuse(Error::from_errno(
-        ENOSPC, fmt::format("{} clusters are free, {} are needed", space_.free_clusters(), allocated.size())));
-  }
-  if (auto prepared = co_await prepare_free_clusters(allocated.size()); !prepared) {
-    co_return refuse(std::move(prepared.error()));
-  }
   MetadataChange change(space_, *store_);
   auto map = std::make_shared<ClusterMap>(after);
   for (uint64_t index = 0; index < std::min(before, after); ++index) map->set(index, volume.map->at(index));
-  for (const uint64_t index : allocated) {
-    const auto cluster = change.take_cluster();
-    CAIRN_CHECK(cluster.has_value() && space_.is_zeroed(*cluster));
-    space_.forget_zeroed(*cluster);
-    map->set(index, *cluster);
+  for (uint64_t index = before; index < after; ++index) {
+    if (needs_cluster(index)) map->set(index, reserved.hand_out(change));
   }
   // Extent pages from the one that holds the smaller end are written anew, in new places: the root alone decides.
   const uint64_t smaller = std::min(before, after);
