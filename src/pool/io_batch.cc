@@ -27,8 +27,9 @@ void IoBatch::add(block::IoType type, uint64_t offset_bytes, uint64_t size_bytes
   };
 }
 
-void IoBatch::add_copy(uint64_t from_bytes, uint64_t to_bytes, uint64_t size_bytes) {
+void IoBatch::add_copy(uint64_t from_bytes, uint64_t to_bytes, uint64_t size_bytes, nvme::Status& status) {
   add(block::IoType::kCopy, to_bytes, size_bytes);
+  steps_.back().outcome = &status;
   steps_.back().source_lba = from_bytes / channel_.device().block_size();
 }
 
@@ -43,10 +44,8 @@ void IoBatch::submit_more() {
 nvme::Status IoBatch::conclude() {
   nvme::Status result;
   for (const Step& step : steps_) {
-    if (!step.status.is_success()) {
-      result = step.status;
-      break;
-    }
+    if (step.outcome != nullptr) *step.outcome = step.status;
+    if (result.is_success()) result = step.status;
   }
   steps_.clear();
   next_ = completed_ = 0;

@@ -20,7 +20,8 @@ class IoBatch {
 
   // Bytes are whole blocks of the device. Without memory for the types that transfer none.
   void add(block::IoType type, uint64_t offset_bytes, uint64_t size_bytes, std::byte* memory = nullptr);
-  void add_copy(uint64_t from_bytes, uint64_t to_bytes, uint64_t size_bytes);
+  // `status` tells how this one has ended; it must stay until run() is over.
+  void add_copy(uint64_t from_bytes, uint64_t to_bytes, uint64_t size_bytes, nvme::Status& status);
   bool empty() const { return steps_.empty(); }
 
   class Awaiter final : public runtime::Suspension {
@@ -49,6 +50,7 @@ class IoBatch {
   struct Step : block::Io {
     IoBatch* batch = nullptr;
     iovec piece{};
+    nvme::Status* outcome = nullptr;
   };
   void submit_more();
   nvme::Status conclude();

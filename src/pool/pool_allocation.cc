@@ -122,6 +122,7 @@ Task<> Pool::allocate(std::vector<ReplicaStep*> steps) {
   struct Allocation {
     uint32_t cluster = 0;
     uint32_t source = 0;  // of the copy
+    Status copied;
   };
   struct Pending {
     std::map<uint64_t, Allocation> clusters;  // by index
@@ -165,7 +166,7 @@ Task<> Pool::allocate(std::vector<ReplicaStep*> steps) {
     pages_left -= pages;
     const uint32_t source = volume.inherited(step->index);
     if (source == 0) ++zeroed_needed;
-    mine.clusters.emplace(step->index, Allocation{0, source});
+    mine.clusters.emplace(step->index, Allocation{0, source, {}});
     mine.extent_pages.insert(extent_page);
   }
   std::erase_if(pending, [](const auto& entry) { return entry.second.clusters.empty(); });
@@ -194,15 +195,30 @@ Task<> Pool::allocate(std::vector<ReplicaStep*> steps) {
     for (auto& [index, allocation] : mine.clusters) {
       if (allocation.source == 0) continue;
       copies.add_copy(layout_.cluster_offset(allocation.source), layout_.cluster_offset(allocation.cluster),
-                      layout_.cluster_size);
+                      layout_.cluster_size, allocation.copied);
     }
   }
   if (!copies.empty()) {
     change.flush_data_first();
     if (const Status status = co_await copies.run(); !status.is_success()) {
       log::error("pool '{}': copying from a snapshot: {}", name_, status.to_string());
-      fail_all(status);
-      co_return;
+      // Only who needs these clusters fails.
+      for (ReplicaStep* step : steps) {
+        const auto mine = pending.find(&step->port->replica().volume_);
+        if (!step->answer.is_success() || mine == pending.end()) continue;
+        if (const auto found = mine->second.clusters.find(step->index); found != mine->second.clusters.end()) {
+          step->answer = found->second.copied;
+        }
+      }
+      for (auto& [volume, mine] : pending) {
+        std::erase_if(mine.clusters, [&](const auto& entry) {
+          if (entry.second.copied.is_success()) return false;
+          change.give_back_cluster(entry.second.cluster);
+          return true;
+        });
+      }
+      std::erase_if(pending, [](const auto& entry) { return entry.second.clusters.empty(); });
+      if (pending.empty()) co_return;
     }
   }
 
