@@ -85,6 +85,7 @@ struct Mode {
   uint32_t block_size;
   bool lasting;  // until the operation ends; otherwise a single failure
   bool power_loss;
+  bool snapshot_after;  // writes the root anew
 };
 
 class PoolFaultTest : public testing::TestWithParam<Operation> {
@@ -113,8 +114,9 @@ class PoolFaultTest : public testing::TestWithParam<Operation> {
   }
 
   static bool try_point(const Operation& operation, const Mode& mode, uint64_t limit) {
-    SCOPED_TRACE(fmt::format("after {} writes, blocks of {}, {}, {}", limit, mode.block_size,
-                             mode.lasting ? "lasting" : "once", mode.power_loss ? "power loss" : "export"));
+    SCOPED_TRACE(fmt::format("after {} writes, blocks of {}, {}, {}{}", limit, mode.block_size,
+                             mode.lasting ? "lasting" : "once", mode.power_loss ? "power loss" : "export",
+                             mode.snapshot_after ? ", snapshot" : ""));
     TestSite site({.seed = limit + 1, .block_size = mode.block_size, .tear_unit = mode.block_size});
     auto pool = site.create("tpool", kMiB);
     EXPECT_TRUE(site.create_replica(*pool, 1, kNumClusters * kMiB, true));
@@ -135,7 +137,7 @@ class PoolFaultTest : public testing::TestWithParam<Operation> {
         if ((cluster + 1) * kMiB > site.replica("r1")->size_bytes()) break;
         if (site.write("r1", cluster * kMiB, pattern(kWritten, cluster)).is_success()) acknowledged.push_back(cluster);
       }
-      if (site.run(pool->create_snapshot(site.replica("r1"), snapshot_request("s3", 13)))) {
+      if (mode.snapshot_after && site.run(pool->create_snapshot(site.replica("r1"), snapshot_request("s3", 13)))) {
         if (site.write("r1", 0, pattern(kWritten, 0)).is_success() && acknowledged.front() != 0) {
           acknowledged.push_back(0);
         }
@@ -176,9 +178,11 @@ TEST_P(PoolFaultTest, FailureAtEveryWrite) {
   for (const uint32_t block_size : {512u, 4096u}) {
     for (const bool lasting : {true, false}) {
       for (const bool power_loss : {true, false}) {
-        bool over = false;
-        for (uint64_t limit = 0; !over && !HasFailure(); ++limit) {
-          over = try_point(GetParam(), {block_size, lasting, power_loss}, limit);
+        for (const bool snapshot_after : {true, false}) {
+          bool over = false;
+          for (uint64_t limit = 0; !over && !HasFailure(); ++limit) {
+            over = try_point(GetParam(), {block_size, lasting, power_loss, snapshot_after}, limit);
+          }
         }
       }
     }
@@ -188,6 +192,24 @@ TEST_P(PoolFaultTest, FailureAtEveryWrite) {
 
 INSTANTIATE_TEST_SUITE_P(Operations, PoolFaultTest, testing::ValuesIn(operations()),
                          [](const auto& info) { return info.param.name; });
+
+TEST(PoolFaultTest, AReplicaThatCannotBeDestroyedStays) {
+  TestSite site;
+  auto pool = site.create("tpool", kMiB);
+  ASSERT_TRUE(site.create_replica(*pool, 1, kNumClusters * kMiB, true));
+  const auto data = pattern(kWritten, 1);
+  ASSERT_TRUE(site.write("r1", kMiB, data).is_success());
+  site.disk().set_faults({.write_error = -EIO});
+  // Fails before anything is written in place: the page journal comes first.
+  const auto refused = site.run(pool->destroy_replica(site.replica("r1")));
+  site.disk().set_faults({});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kInternal);
+  ASSERT_NE(site.replica("r1"), nullptr);
+  EXPECT_EQ(site.read("r1", kMiB, kWritten), data);
+  EXPECT_TRUE(site.run(pool->destroy_replica(site.replica("r1"))));
+  EXPECT_EQ(pool->info().used, 0u);
+}
 
 }  // namespace
 }  // namespace cairn::pool

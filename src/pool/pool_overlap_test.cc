@@ -181,6 +181,29 @@ TEST_F(PoolOverlapTest, GrowingWhileThePoolIsExported) {
   EXPECT_EQ(grown->error().code(), Code::kAborted);
 }
 
+TEST_F(PoolOverlapTest, TheDiskVanishesWhileItsPoolEnds) {
+  for (uint64_t seed = 1; seed <= 8; ++seed) {
+    for (const bool destroy : {false, true}) {
+      SCOPED_TRACE(fmt::format("seed {}, {}", seed, destroy ? "destroy" : "export"));
+      // Time for the other one to begin.
+      start([&]() -> Task<> { static_cast<void>(co_await runtime::sleep_for(std::chrono::milliseconds(1))); }, seed);
+      create_pool_with_replica().reset();
+      std::optional<Result<>> ended, removed;
+      together(destroy ? site_->pools().destroy("tpool") : site_->pools().export_pool("tpool"),
+               site_->engine().registry.remove(TestSite::kDisk), ended, removed);
+      site_->run_until([&] { return site_->engine().registry.empty(); });
+      EXPECT_EQ(site_->pools().find("tpool"), nullptr);
+      auto again = site_->run(site_->pools().create(
+          {.name = "tpool", .uuid = {}, .disks = {site_->disk_uri()}, .cluster_size = kMiB, .md_resv_ratio = {}}));
+      ASSERT_TRUE(again) << again.error().to_string();
+      if (!destroy) {
+        EXPECT_TRUE(again->imported);
+        EXPECT_EQ(site_->read("r1", 0, kMiB), data_);
+      }
+    }
+  }
+}
+
 // Snapshots that other tools have made have no creation time and count as replicas.
 TEST_F(PoolOverlapTest, ReplicasWithChildren) {
   start();

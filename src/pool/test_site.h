@@ -147,12 +147,13 @@ class TestSite {
   block::IoRequest at(block::IoType type, uint64_t offset, uint64_t size) const {
     return {.type = type, .lba = offset / options_.block_size, .num_blocks = size / options_.block_size};
   }
-  // Changes the disk behind everybody's back; the pool is not loaded.
+  // Changes the disk behind everybody's back, stable; the pool is not loaded.
   void put_on_disk(uint64_t offset, const std::vector<std::byte>& data) {
     auto device = run(engine().registry.create(disk_uri()));
     ASSERT_TRUE(device) << device.error().to_string();
     device->reset();
     EXPECT_TRUE(write(kDisk, offset, data).is_success());
+    EXPECT_TRUE(io(kDisk, {.type = block::IoType::kFlush}).is_success());
     ASSERT_TRUE(run(engine().registry.destroy(disk_uri())));
   }
   std::vector<std::byte> page_on_disk(uint64_t offset) {
