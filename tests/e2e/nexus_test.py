@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import os
 import subprocess
 import unittest
 import urllib.parse
 import uuid
 
 from engine_case import BIN, TIME_FACTOR, Engine, EngineCase, settled
-from nvme_tcp_host import CommandFailed, Controller, Disconnected
+from nvme_tcp_host import CommandFailed, Controller, Disconnected, host_nqn_of
 
 import blobstore_image
 
@@ -33,6 +32,7 @@ class NexusCase(EngineCase):
     def engines(self, count: int, *options: str, **parameters) -> list[Engine]:
         engines = [self.engine("-l", "0", "--spin-budget", "0", "--child-health-dir", str(self.records), *options,
                                **parameters) for _ in range(count)]
+        engines.reverse()  # the last one that was started is stopped first: its nexus finds its children
         for index, engine in enumerate(engines):
             self.make_replica(engine, index)
         self.under_test = engines[0]
@@ -94,8 +94,8 @@ class NexusCase(EngineCase):
 
     def load(self, uri: str, *options: str) -> subprocess.Popen:
         """Reads, writes and verifies until it is told to stop, or as `options` say."""
-        process = subprocess.Popen([BIN / "casperf", "-t", "randrw", "-b", "4096", "-q", "8", "--verify", "--quiet", "-o", "json",
-                                    "--spin-budget", "0", "-l", "0", *options, uri],
+        process = subprocess.Popen([BIN / "casperf", "-q", "8", "--verify", "--quiet", "-o", "json", "--spin-budget", "0",
+                                    "-l", "0", *(options if "-t" in options else ("-t", "randrw", "-b", "4096", *options)), uri],
                                    text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.addCleanup(process.communicate)
         self.addCleanup(process.kill)
@@ -114,7 +114,7 @@ class NexusCase(EngineCase):
 
     def expect_identical_children(self, engines: list[Engine]) -> None:
         """Stops the engines and compares what the nexus' blocks hold on each disk."""
-        for engine in engines:
+        for engine in engines:  # the one of the nexus first
             if engine.alive:
                 engine.stop()
         contents = []
@@ -172,6 +172,286 @@ class LifeCycle(NexusCase):
         self.assertEqual(self.record(), {"clean": True, **dict.fromkeys(self.replicas[:3], True)})
         self.refused("NOT_FOUND", self.identity, "nexus", "destroy", self.identity)
         self.expect_identical_children(engines)
+
+    async def test_what_hosts_see(self) -> None:
+        engines = self.engines(2, environment={"NEXUS_NVMF_ANA_ENABLE": "1"})
+        client = self.under_test.client
+        self.create(self.uris(engines), "--min-cntlid", "100", "--max-cntlid", "101")
+        allowed, other = host_nqn_of(1), host_nqn_of(2)
+        self.publish("--allowed-host", allowed)
+        self.assertEqual(self.nexus()["allowed_hosts"], [allowed])
+        with self.assertRaises(CommandFailed):
+            await self.host(number=2)
+        host = await self.host(number=1)
+        self.assertEqual(host.cntlid, 100)
+        self.publish("--allowed-host", other)
+        await host.admin.wait_end()
+        host.reset()
+        self.publish()
+        self.assertEqual(self.nexus()["allowed_hosts"], [])
+
+        host = await self.host()
+        await host.write(0, b"a" * BLOCK)
+        self.assertEqual(client("nexus", "ana_state", self.identity), "optimized\n")
+        for state, number in (("non_optimized", 2), ("inaccessible", 3)):
+            self.assertEqual(client("nexus", "ana_state", self.identity, state), f"{self.identity}\n")
+            self.assertEqual(client("nexus", "ana_state", self.identity), f"{state}\n")
+            self.assertEqual(self.nexus()["ana_state"], number)
+            self.assertEqual((await host.get_log_page(0x0C, 64))[32], number)
+        with self.assertRaises(CommandFailed):
+            await host.read(0, 1)
+        client("nexus", "ana_state", self.identity, "optimized")
+        self.assertEqual(await host.read(0, 1), b"a" * BLOCK)
+
+        client("stats", "reset")
+        await host.write(0, bytes(4 * BLOCK))
+        await host.read(0, 2)
+        (stats,) = json.loads(client("-o", "json", "stats", "nexus", "nexus0"))["stats"]
+        self.assertEqual([stats[each] for each in ("uuid", "num_write_ops", "bytes_written", "num_read_ops", "bytes_read")],
+                         [self.identity, 1, 4 * BLOCK, 1, 2 * BLOCK])
+        (replica,) = json.loads(client("-o", "json", "stats", "replica", "r0"))["stats"]
+        self.assertGreaterEqual(replica["stats"]["bytes_written"], 4 * BLOCK)
+        await host.close()
+
+    async def test_shut_down(self) -> None:
+        engines = self.engines(2)
+        self.create(self.uris(engines))
+        self.publish()
+        host = await self.host()
+        await host.write(0, b"s" * BLOCK)
+        client = self.under_test.client
+        for _ in range(2):
+            self.assertEqual(client("nexus", "shutdown", self.identity), f"{self.identity}\n")
+            self.assertEqual(self.nexus()["state"], 5)
+        self.assertEqual(client("-q", "nexus", "list").split()[3], "shutdown")
+        self.assertTrue(self.record()["clean"])
+        waiting = asyncio.create_task(host.read(0, 1))
+        await host.keep_alive()
+        self.assertFalse(waiting.done())
+        for command in (["resize", self.identity, "32MiB"], ["add", self.identity, self.uri(engines[1], 1)],
+                        ["remove", self.identity, self.uri(engines[1], 1)], ["ana_state", self.identity, "inaccessible"],
+                        ["child", "offline", self.identity, self.uri(engines[1], 1)]):
+            self.refused("FAILED_PRECONDITION", "shutdown", "nexus", *command)
+        client("nexus", "destroy", self.identity)
+        with self.assertRaises(Disconnected):
+            await waiting
+        self.create(self.uris(engines))
+        self.publish()
+        host = await self.host()
+        self.assertEqual(await host.read(0, 1), b"s" * BLOCK)
+        await host.close()
+
+    async def test_resize(self) -> None:
+        engines = self.engines(2)
+        client = self.under_test.client
+        self.create(self.uris(engines), size="12MiB")
+        self.publish()
+        host = await self.host()
+        await host.identify_namespace()
+        self.assertEqual(host.num_blocks, 12 * MIB // BLOCK - 1)
+        event = host.async_event()
+        self.assertEqual(client("nexus", "resize", self.identity, "16MiB"), f"Resized nexus {self.identity} to {16 * MIB}\n")
+        await event
+        await host.identify_namespace()
+        self.assertEqual((host.num_blocks, self.nexus()["size"]), (16 * MIB // BLOCK - 1, 16 * MIB))
+        await host.write(host.num_blocks - 1, b"z" * BLOCK)
+        client("nexus", "resize", self.identity, "16MiB")
+        self.refused("FAILED_PRECONDITION", "only grow", "nexus", "resize", self.identity, "12MiB")
+        await host.close()
+
+
+class Failures(NexusCase):
+    async def test_replica_engine_killed_and_back(self) -> None:
+        engines = self.engines(3)
+        uris = self.uris(engines)
+        client = self.under_test.client
+        self.create(uris)
+        path = self.publish().replace("nvmf+tcp", "nvmf")
+        self.finished(self.load(path, "-n", "2000"))
+        host = await self.host()
+        await host.flush()  # what a replica may have in its cache is copied again too
+        await host.close()
+        load = self.load(path, "-d", "20s", "--offset", "1MiB", "--size", "2MiB")
+        await settled("the load writes", lambda: self.writes() > 3000, self.writes)
+        engines[2].kill()
+        await settled("the child is retired", lambda: self.child(uris[2])["state"] == 3, self.nexus, RETIRE_TIMEOUT_S)
+        await settled("its log is kept", lambda: self.child(uris[2])["has_io_log"], self.nexus)
+        self.assertRegex(self.child(uris[2])["fault_timestamp"], r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d")
+        self.assertEqual(self.nexus()["state"], 2)
+        self.assertEqual(self.record(), {"clean": False, **dict(zip(self.replicas, (True, True, False)))})
+        written = self.writes()
+        await settled("the load goes on", lambda: self.writes() > written + 100)
+        engines[2].start()
+        self.import_replica(engines[2], 2)
+        self.assertEqual(client("nexus", "child", "online", self.identity, uris[2]), f"{uris[2]}\n")
+        self.finished(load)
+        await self.healthy(3)
+        self.assertEqual(self.record(), {"clean": False, **dict.fromkeys(self.replicas[:3], True)})
+        header, row = client("rebuild", "history", self.identity).splitlines()
+        self.assertEqual(header.split(), "CHILD SOURCE TOTAL TRANSFERRED STATE BLK_PER_TASK BLK_SIZE PARTIAL START END".split())
+        cells = row.split()
+        self.assertEqual([cells[index] for index in (0, 1, 2, 4, 5, 6, 7)],
+                         [uris[2], uris[0], str(16 * MIB // BLOCK - 1), "completed", "128", "512", "true"])
+        self.assertLess(int(cells[3]), 6 * MIB // BLOCK)
+        # What was read back is right on every replica.
+        for index in (0, 1):
+            client("nexus", "child", "offline", self.identity, uris[index])
+        self.finished(self.load(path, "-n", "2000"))
+        for index in (0, 1):
+            client("nexus", "child", "online", self.identity, uris[index])
+        await self.healthy(3)
+        client("nexus", "destroy", self.identity)
+        self.expect_identical_children(engines)
+
+    def writes(self) -> int:
+        (stats,) = json.loads(self.under_test.client("-o", "json", "stats", "nexus", "nexus0"))["stats"]
+        return stats["num_write_ops"]
+
+    async def test_last_replica_lost(self) -> None:
+        """The volume freezes: I/O waits; the nexus can be unpublished and destroyed all the same."""
+        engines = self.engines(2)
+        uri = self.uri(engines[1], 1)
+        client = self.under_test.client
+        fast = uri + "&retry_window_ms=1000"
+        self.create([fast])
+        self.publish()
+        host = await self.host(kato_ms=0)
+        await host.write(0, b"l" * BLOCK)
+        engines[1].kill()
+        waiting = [asyncio.create_task(host.io[0].command(0x01, nsid=1, cdw12=0, data=b"m" * BLOCK, timeout_s=0)),
+                   asyncio.create_task(host.io[0].command(0x02, nsid=1, cdw12=0, in_length=BLOCK, timeout_s=0))]
+        await settled("the nexus is faulted", lambda: self.nexus()["state"] == 3, self.nexus, RETIRE_TIMEOUT_S)
+        await host.keep_alive()
+        self.assertFalse(any(each.done() for each in waiting))
+        self.refused("FAILED_PRECONDITION", "frozen", "nexus", "child", "online", self.identity, fast)
+        self.refused("FAILED_PRECONDITION", "frozen", "nexus", "ana_state", self.identity, "inaccessible")
+        client("nexus", "unpublish", self.identity)
+        for each in waiting:
+            with self.assertRaises(Disconnected):
+                await each
+        self.publish()
+        client("nexus", "destroy", self.identity)
+        self.assertEqual(self.record(), {"clean": False, self.replicas[1]: True})
+
+        engines[1].start()
+        self.import_replica(engines[1], 1)
+        self.create([fast])
+        self.publish()
+        host = await self.host()
+        self.assertIn(await host.read(0, 1), (b"l" * BLOCK, b"m" * BLOCK))
+        # Nor does it hold up the end of the engine.
+        engines[1].kill()
+        last = asyncio.create_task(host.io[0].command(0x01, nsid=1, cdw12=0, data=b"n" * BLOCK, timeout_s=0))
+        await settled("the nexus is faulted", lambda: self.nexus()["state"] == 3, self.nexus, RETIRE_TIMEOUT_S)
+        await asyncio.to_thread(self.under_test.stop)
+        with self.assertRaises(Disconnected):
+            await last
+
+    async def test_nexus_engine_ends_and_is_back(self) -> None:
+        engines = self.engines(3)
+        uris = self.uris(engines)
+        self.create(uris)
+        path = self.publish().replace("nvmf+tcp", "nvmf")
+        self.finished(self.load(path, "-n", "2000"))
+        load = self.load(path, "-d", "60s")
+        await settled("the load writes", lambda: self.writes() > 1500, self.writes)
+        self.under_test.kill()
+        load.kill()
+        self.assertEqual(self.record(), {"clean": False, **dict.fromkeys(self.replicas[:3], True)})
+        for clean in (False, True):
+            self.under_test.start()
+            self.import_replica(self.under_test, 0)
+            self.assertEqual(self.under_test.client("nexus", "list"), "No nexus found\n")
+            self.create(uris)
+            self.publish()
+            self.finished(self.load(path, "-n", "2000"))
+            if not clean:
+                self.under_test.stop()
+                self.assertEqual(self.record(), {"clean": True, **dict.fromkeys(self.replicas[:3], True)})
+        await self.healthy(3)
+        self.expect_identical_children(engines)
+
+
+class Refusals(NexusCase):
+    def test_create(self) -> None:
+        engines = self.engines(2)
+        uris = self.uris(engines)
+        client = self.under_test.client
+        for name, options in (("small", "size_mb=4"), ("big", "size_mb=32&blk_size=4096"), ("free", "size_mb=32")):
+            client("bdev", "create", f"malloc:///{name}?{options}&uuid={uuid.uuid4()}")
+        devices = client("bdev", "list")
+        malloc = {name: f"bdev:///{name}?uuid={self.under_test.bdev(name)['UUID']}" for name in ("small", "big", "free")}
+        new = [self.identity, "16MiB"]
+        for code, text, *command in [
+                ("INVALID_ARGUMENT", "Invalid nexus uuid", "12345", "16MiB", *uris),
+                ("INVALID_ARGUMENT", "controller ID range [0h, ffefh]", *new, *uris, "--min-cntlid", "0"),
+                ("INVALID_ARGUMENT", "controller ID range [1h, fff0h]", *new, *uris, "--max-cntlid", "65520"),
+                ("INVALID_ARGUMENT", "controller ID range [7h, 6h]", *new, *uris, "--min-cntlid", "7", "--max-cntlid", "6"),
+                ("INVALID_ARGUMENT", "controller ID range [1h, 10001h]", *new, *uris, "--max-cntlid", "65537"),
+                ("INVALID_ARGUMENT", "reservation parameters", *new, *uris, "--preempt-key", "1"),
+                ("INVALID_ARGUMENT", "nothing", *new, "nothing"),
+                ("INVALID_ARGUMENT", "gone", *new, f"bdev:///gone?uuid={uuid.uuid4()}"),
+                ("INVALID_ARGUMENT", "uuid=", *new, "bdev:///r0"),
+                ("INVALID_ARGUMENT", "mixed block sizes", *new, malloc["big"], uris[0]),
+                ("INVALID_ARGUMENT", "too small", *new, malloc["small"]),
+                ("INTERNAL", "too small", self.identity, "1GiB", *uris),
+                ("INTERNAL", "r0", *new, uris[0], uris[0])]:
+            self.refused(code, text, "nexus", "create", *command)
+            self.assertEqual(client("bdev", "list"), devices, command)
+        self.assertEqual(client("nexus", "list"), "No nexus found\n")
+
+        self.create(uris)
+        other = str(uuid.uuid4())
+        self.refused("ALREADY_EXISTS", "nexus0", "nexus", "create", other, "16MiB", malloc["free"], "--name", "nexus0")
+        self.refused("INTERNAL", "nexus0", "nexus", "create", self.identity, "16MiB", malloc["free"], "--name", "nexus1")
+        self.refused("INTERNAL", "NEXUS_CAS_MODULE", "nexus", "create", other, "16MiB", uris[0], "--name", "nexus1")
+        self.assertEqual(len(client("-q", "nexus", "list").splitlines()), 1)
+        self.under_test.client("nexus", "destroy", self.identity)
+        self.assertEqual(client("bdev", "list"), devices)
+
+    def test_operations(self) -> None:
+        engines = self.engines(2)
+        uris = self.uris(engines)
+        client = self.under_test.client
+        client("bdev", "create", f"malloc:///big?size_mb=32&blk_size=4096&uuid={uuid.uuid4()}")
+        self.create(uris, size="24MiB")
+        here, gone = self.identity, str(uuid.uuid4())
+        for code, text, *command in [
+                *(("NOT_FOUND", gone, "nexus", verb, gone) for verb in ("destroy", "shutdown", "publish", "unpublish",
+                                                                        "ana_state", "children")),
+                *(("NOT_FOUND", gone, "nexus", verb, gone, uris[1]) for verb in ("add", "remove")),
+                *(("NOT_FOUND", gone, "nexus", "child", verb, gone, uris[1]) for verb in ("fault", "offline", "online", "retire")),
+                *(("NOT_FOUND", gone, "rebuild", verb, gone, uris[1]) for verb in ("start", "stop", "pause", "resume", "state",
+                                                                                  "stats", "progress")),
+                ("NOT_FOUND", gone, "rebuild", "history", gone),
+                ("NOT_FOUND", gone, "nexus", "resize", gone, "20MiB"),
+                ("NOT_FOUND", here.upper(), "nexus", "publish", here.upper()),
+                ("NOT_FOUND", "Nexus not found", "stats", "nexus", "nexus1"),
+                ("INVALID_ARGUMENT", "key", "nexus", "publish", here, "123456789012345"),
+                ("INVALID_ARGUMENT", "share protocol 2", "nexus", "publish", here, "-p", "iscsi"),
+                ("INVALID_ARGUMENT", "share protocol 0", "nexus", "publish", here, "-p", "none"),
+                ("INVALID_ARGUMENT", "allowed host", "nexus", "publish", here, "--allowed-host", "x y"),
+                ("INVALID_ARGUMENT", "not been shared over NVMf", "nexus", "ana_state", here),
+                ("INVALID_ARGUMENT", "not been shared over NVMf", "nexus", "ana_state", here, "optimized"),
+                ("FAILED_PRECONDITION", "only grow", "nexus", "resize", here, "8MiB"),
+                ("INVALID_ARGUMENT", "too small", "nexus", "resize", here, "1GiB"),
+                ("ALREADY_EXISTS", uris[1], "nexus", "add", here, uris[1]),
+                ("INVALID_ARGUMENT", "nothing", "nexus", "add", here, "nothing"),
+                ("INVALID_ARGUMENT", "block size", "nexus", "add", here,
+                 f"bdev:///big?uuid={self.under_test.bdev('big')['UUID']}"),
+                *(("NOT_FOUND", "bdev:///r7", "nexus", "child", verb, here, "bdev:///r7")
+                  for verb in ("fault", "offline", "online", "retire")),
+                ("NOT_FOUND", "bdev:///r7", "rebuild", "start", here, "bdev:///r7"),
+                ("INTERNAL", "not degraded", "rebuild", "start", here, uris[1]),
+                *(("NOT_FOUND", "Rebuild job not found", "rebuild", verb, here, uris[1])
+                  for verb in ("pause", "resume", "state", "stats", "progress"))]:
+            self.refused(code, text, *command)
+        client("rebuild", "stop", here, uris[1])
+        client("nexus", "remove", here, "bdev:///r7")
+        client("nexus", "child", "online", here, uris[1])
+        self.assertEqual(client("rebuild", "history", here), "No rebuilds found\n")
+        self.assertEqual(self.child_states(), [["online", "-"]] * 2)
+        self.assertEqual(self.publish("1234567890123456"), self.nexus()["device_uri"])
 
 
 if __name__ == "__main__":
