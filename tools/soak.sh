@@ -72,6 +72,10 @@ share=$((minutes * 60 / 4))
 echo "soak: $minutes minutes, a quarter of it for simulation, a quarter for fuzzers"
 simulate "$share"
 
+# One pool that lives long.
+run pool_model 300 1200 env CAIRN_POOL_MODEL_FIRST_SEED=$((RANDOM + 1)) CAIRN_POOL_MODEL_SEEDS=1 \
+  CAIRN_POOL_MODEL_OPERATIONS=100000 build/release/bin/pool_model_test --gtest_brief=1
+
 num_fuzzers=$(grep -c '^cairn_fuzzer(' tests/fuzz/CMakeLists.txt)
 each=$((share / num_fuzzers))
 [ "$each" -ge 5 ] || each=5

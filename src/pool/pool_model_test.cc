@@ -109,6 +109,7 @@ class PoolModel {
       verify_everything();
       export_and_check();
       EXPECT_NE(site_.import(), nullptr);
+      drop_forsaken();
       return 1;
     }
     if (choice < 4) {
@@ -437,6 +438,13 @@ class PoolModel {
     if (site_.replica(name) == nullptr) volumes_.erase(found);
   }
 
+  // An import deletes discarded snapshots whose clones are gone.
+  void drop_forsaken() {
+    std::vector<std::string> names;
+    for (const auto& [name, volume] : volumes_) names.push_back(name);
+    for (const std::string& name : names) drop_if_forsaken(name);
+  }
+
   // ---- Crashes ----
 
   void crash(sim::CrashKind kind, Change* change = nullptr) {
@@ -453,11 +461,8 @@ class PoolModel {
         apply(*change);
       }
     }
-    // The import deletes discarded snapshots whose clones are gone.
+    drop_forsaken();
     std::vector<std::string> names;
-    for (const auto& [name, volume] : volumes_) names.push_back(name);
-    for (const std::string& name : names) drop_if_forsaken(name);
-    names.clear();
     for (const auto& [name, volume] : volumes_) names.push_back(name);
     ASSERT_EQ(pool()->volumes().size(), names.size());
     for (const std::string& name : names) {
