@@ -12,6 +12,7 @@ import time
 
 import bench_engine
 import file_iops
+import first_writes
 import idle
 import initiator_iops
 import replica_iops
@@ -20,13 +21,15 @@ import target_iops
 
 RESULTS = pathlib.Path(__file__).resolve().parents[2] / "build/bench"
 BENCHMARKS = {"target_iops": target_iops, "initiator_iops": initiator_iops, "file_iops": file_iops,
-              "replica_iops": replica_iops, "idle": idle}
+              "replica_iops": replica_iops, "first_writes": first_writes,
+              "idle": idle}
 
 
 def main() -> int:
     parser = bench_engine.arguments(__doc__)
     sides.add_options(parser)
     file_iops.add_options(parser)
+    first_writes.add_options(parser)
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), help="some of them")
     parser.add_argument("--idle-seconds", type=float, default=idle.DURATION_S)
     parser.add_argument("--nice", type=int, default=0, help="priority of everything that is measured; below 0 as root")
