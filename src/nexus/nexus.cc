@@ -299,16 +299,26 @@ Task<Result<>> Nexus::shutdown() {
   state_ = NexusState::kShuttingDown;
   const auto turn = co_await operations_.lock();
   if (!turn) co_return fail(turn.error());
+  RangeLock everything(ports_);
+  const bool ended = co_await everything.acquire_within(0, UINT64_MAX, options_.child_timeout);
   co_await close_log();
+  Result<> left;
   {
     const auto guard = co_await health_.lock();
-    if (!guard) co_return fail(guard.error());
-    co_await leave_children(PortMode::kFrozen);
+    if (guard) {
+      co_await leave_children(PortMode::kFrozen);
+    } else {
+      left = fail(guard.error());
+    }
   }
+  if (ended) co_await everything.release();
+  if (!left) co_return left;
   for (size_t i = 0; i < children_.size(); ++i) co_await close_child(children_[i]);
   const auto guard = co_await health_.lock();
   if (!guard) co_return fail(guard.error());
-  if (auto saved = co_await save(true); !saved) log::error("nexus {}: {}", name(), saved.error().to_string());
+  if (auto saved = co_await save(ended || num_healthy() < 2); !saved) {
+    log::error("nexus {}: {}", name(), saved.error().to_string());
+  }
   if (state_ == NexusState::kShuttingDown) state_ = NexusState::kShutdown;  // not closed meanwhile
   co_return Result<>{};
 }
@@ -335,12 +345,17 @@ Task<> Nexus::close() {
   if (state_ == NexusState::kClosed) co_return;
   const bool was_serving = state_ == NexusState::kOpen;
   state_ = NexusState::kShuttingDown;
-  if (was_serving && !frozen_) co_await close_log();
+  const bool serving = was_serving && !frozen_;
+  // Writes that would be cut may have been done by some children only.
+  RangeLock everything(ports_);
+  const bool ended = serving && co_await everything.acquire_within(0, UINT64_MAX, options_.child_timeout);
+  if (serving) co_await close_log();
   {
     // Not granted only when the process ends: then nobody else goes on either.
     const auto guard = co_await health_.lock();
     co_await leave_children(PortMode::kClosed);
   }
+  if (ended) co_await everything.release();
   for (size_t i = 0; i < children_.size(); ++i) co_await close_child(children_[i]);
   if (resync_ != nullptr) co_await resync_->stop();
   if (log_ != nullptr) co_await log_->close();
@@ -348,8 +363,9 @@ Task<> Nexus::close() {
     co_await call_on(port->reactor(), [&port] { return port->close(); });
   }
   while (num_background_ > 0) static_cast<void>(co_await background_ended_.wait_uninterrupted());
-  if (was_serving && !frozen_) {
-    if (auto saved = co_await save(true); !saved) log::error("nexus {}: {}", name(), saved.error().to_string());
+  if (serving) {
+    if (auto saved = co_await save(ended || num_healthy() < 2); !saved)
+      log::error("nexus {}: {}", name(), saved.error().to_string());
   }
   state_ = NexusState::kClosed;
 }

@@ -503,5 +503,28 @@ TEST(NexusRace, ADeviceOfSomebodyElseStays) {
   site.end();
 }
 
+// What hosts wrote last may have been done by some children only: nobody is to believe that they are equal.
+TEST(NexusRace, ADestructionThatCutsAWriteIsNotClean) {
+  NexusOptions options = without_log();
+  options.child_timeout = seconds(5);
+  for (const bool hangs : {true, false}) {
+    NexusSite site({.nexus = options});
+    ASSERT_TRUE(site.create({0, 1}));
+    site.disk(1).set_faults({.slow_factor = 1000, .hang = hangs});
+    Pending write(site, IoType::kWrite, 0, 8, 2, 1);
+    Call close(site, [](Nexus& nexus) -> Task<Result<>> {
+      co_await nexus.close();
+      co_return Result<>{};
+    }(site.nexus()));
+    site.world().run_for(seconds(20));
+    site.disk(1).set_faults({});
+    site.run_until([&] { return close.result.has_value() && write.io.done; });
+    EXPECT_EQ(write.io.status.is_success(), !hangs);
+    EXPECT_EQ(site.record()->clean_shutdown, !hangs);
+    EXPECT_TRUE(site.record()->children[1].healthy);
+    site.end();
+  }
+}
+
 }  // namespace
 }  // namespace cairn::nexus
