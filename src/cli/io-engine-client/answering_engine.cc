@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <host.grpc.pb.h>
 #include <json.grpc.pb.h>
+#include <nexus.grpc.pb.h>
 #include <pool.grpc.pb.h>
 #include <replica.grpc.pb.h>
 #include <snapshot.grpc.pb.h>
@@ -141,6 +142,93 @@ class Json final : public v1::JsonRpc::Service {
  private:
   Status JsonRpcCall(ServerContext*, const v1::JsonRpcRequest* request, v1::JsonRpcResponse* response) override {
     return script_.unary("JsonRpc/JsonRpcCall", *request, *response);
+  }
+
+  Script& script_;
+};
+
+class Nexuses final : public v1::NexusRpc::Service {
+ public:
+  explicit Nexuses(Script& script) : script_(script) {}
+
+ private:
+  Status CreateNexus(ServerContext*, const v1::CreateNexusRequest* request,
+                     v1::CreateNexusResponse* response) override {
+    return script_.unary("NexusRpc/CreateNexus", *request, *response);
+  }
+  Status DestroyNexus(ServerContext*, const v1::DestroyNexusRequest* request, Empty* response) override {
+    return script_.unary("NexusRpc/DestroyNexus", *request, *response);
+  }
+  Status ResizeNexus(ServerContext*, const v1::ResizeNexusRequest* request,
+                     v1::ResizeNexusResponse* response) override {
+    return script_.unary("NexusRpc/ResizeNexus", *request, *response);
+  }
+  Status ListNexus(ServerContext*, const v1::ListNexusOptions* request, v1::ListNexusResponse* response) override {
+    return script_.unary("NexusRpc/ListNexus", *request, *response);
+  }
+  Status AddChildNexus(ServerContext*, const v1::AddChildNexusRequest* request,
+                       v1::AddChildNexusResponse* response) override {
+    return script_.unary("NexusRpc/AddChildNexus", *request, *response);
+  }
+  Status RemoveChildNexus(ServerContext*, const v1::RemoveChildNexusRequest* request,
+                          v1::RemoveChildNexusResponse* response) override {
+    return script_.unary("NexusRpc/RemoveChildNexus", *request, *response);
+  }
+  Status FaultNexusChild(ServerContext*, const v1::FaultNexusChildRequest* request,
+                         v1::FaultNexusChildResponse* response) override {
+    return script_.unary("NexusRpc/FaultNexusChild", *request, *response);
+  }
+  Status ShutdownNexus(ServerContext*, const v1::ShutdownNexusRequest* request,
+                       v1::ShutdownNexusResponse* response) override {
+    return script_.unary("NexusRpc/ShutdownNexus", *request, *response);
+  }
+  Status PublishNexus(ServerContext*, const v1::PublishNexusRequest* request,
+                      v1::PublishNexusResponse* response) override {
+    return script_.unary("NexusRpc/PublishNexus", *request, *response);
+  }
+  Status UnpublishNexus(ServerContext*, const v1::UnpublishNexusRequest* request,
+                        v1::UnpublishNexusResponse* response) override {
+    return script_.unary("NexusRpc/UnpublishNexus", *request, *response);
+  }
+  Status GetNvmeAnaState(ServerContext*, const v1::GetNvmeAnaStateRequest* request,
+                         v1::GetNvmeAnaStateResponse* response) override {
+    return script_.unary("NexusRpc/GetNvmeAnaState", *request, *response);
+  }
+  Status SetNvmeAnaState(ServerContext*, const v1::SetNvmeAnaStateRequest* request,
+                         v1::SetNvmeAnaStateResponse* response) override {
+    return script_.unary("NexusRpc/SetNvmeAnaState", *request, *response);
+  }
+  Status ChildOperation(ServerContext*, const v1::ChildOperationRequest* request,
+                        v1::ChildOperationResponse* response) override {
+    return script_.unary("NexusRpc/ChildOperation", *request, *response);
+  }
+  Status StartRebuild(ServerContext*, const v1::StartRebuildRequest* request,
+                      v1::StartRebuildResponse* response) override {
+    return script_.unary("NexusRpc/StartRebuild", *request, *response);
+  }
+  Status StopRebuild(ServerContext*, const v1::StopRebuildRequest* request,
+                     v1::StopRebuildResponse* response) override {
+    return script_.unary("NexusRpc/StopRebuild", *request, *response);
+  }
+  Status PauseRebuild(ServerContext*, const v1::PauseRebuildRequest* request,
+                      v1::PauseRebuildResponse* response) override {
+    return script_.unary("NexusRpc/PauseRebuild", *request, *response);
+  }
+  Status ResumeRebuild(ServerContext*, const v1::ResumeRebuildRequest* request,
+                       v1::ResumeRebuildResponse* response) override {
+    return script_.unary("NexusRpc/ResumeRebuild", *request, *response);
+  }
+  Status GetRebuildState(ServerContext*, const v1::RebuildStateRequest* request,
+                         v1::RebuildStateResponse* response) override {
+    return script_.unary("NexusRpc/GetRebuildState", *request, *response);
+  }
+  Status GetRebuildStats(ServerContext*, const v1::RebuildStatsRequest* request,
+                         v1::RebuildStatsResponse* response) override {
+    return script_.unary("NexusRpc/GetRebuildStats", *request, *response);
+  }
+  Status GetRebuildHistory(ServerContext*, const v1::RebuildHistoryRequest* request,
+                           v1::RebuildHistoryResponse* response) override {
+    return script_.unary("NexusRpc/GetRebuildHistory", *request, *response);
   }
 
   Script& script_;
@@ -290,6 +378,7 @@ struct AnsweringEngine::Server {
   Bdevs bdevs{script};
   Host host{script};
   Json json{script};
+  Nexuses nexuses{script};
   Pools pools{script};
   Replicas replicas{script};
   Snapshots snapshots{script};
@@ -305,6 +394,7 @@ AnsweringEngine::AnsweringEngine() : server_(std::make_unique<Server>()) {
   builder.RegisterService(&server_->bdevs);
   builder.RegisterService(&server_->host);
   builder.RegisterService(&server_->json);
+  builder.RegisterService(&server_->nexuses);
   builder.RegisterService(&server_->pools);
   builder.RegisterService(&server_->replicas);
   builder.RegisterService(&server_->snapshots);
