@@ -1,8 +1,8 @@
 // A doubly linked list whose links live in its elements: no allocation to insert or remove.
 //
-// Invariants: an element is in at most one list per link; a linked element must be removed before it is destroyed (checked, except
-// inside an AbandonScope, where whatever dies first lets go of the other).
-// Not thread safe; a list belongs to one reactor.
+// Invariants: an element is in at most one list per link; a linked element must be removed before it is destroyed
+// (checked, except inside an AbandonScope, where whatever dies first lets go of the other). Not thread safe; a list
+// belongs to one reactor.
 #pragma once
 
 #include <cstddef>
@@ -58,6 +58,11 @@ class IntrusiveList {
   }
 
   bool empty() const { return head_.next_ == &head_; }
+  // Without a look at the elements, which may be gone: only of a list that is empty, or of an abandoned process.
+  void forget() {
+    CAIRN_CHECK(empty() || abandoning());
+    head_.next_ = head_.prev_ = &head_;
+  }
   T& front() { return element(head_.next_); }
   T& back() { return element(head_.prev_); }
 

@@ -126,6 +126,8 @@ NexusPort::NexusPort(Home& home, runtime::Reactor& reactor, uint64_t data_start,
 
 NexusPort::~NexusPort() {
   CAIRN_CHECK((legs_.empty() && held_.empty() && writes_.empty()) || abandoning());
+  held_.forget();  // operations live in the Ios of hosts
+  writes_.forget();
   while (free_legs_.pop_front() != nullptr) {
   }
 }

@@ -71,6 +71,9 @@ Lane::Lane(Home& home, runtime::Reactor& reactor, const ConnectionOptions& optio
 
 Lane::~Lane() {
   CAIRN_CHECK(stopped_ || abandoning());
+  waiting_.forget();  // commands live in the Ios of others
+  resting_.forget();
+  for (Path& path : paths_) path.held.forget();
 }
 
 // ---- I/O ----
