@@ -4,6 +4,7 @@
 #include <host.grpc.pb.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "engine/block_devices.h"
@@ -11,6 +12,7 @@
 #include "engine/grpc_call.h"
 #include "engine/services.h"
 #include "engine/version.h"
+#include "nvmf/host/nvme_device.h"
 
 namespace cairn::engine {
 
@@ -72,20 +74,49 @@ class HostService final : public api::HostRpc::CallbackService {
     return answer_now(context, grpc::Status::OK);
   }
 
-  // Controllers of the initiator, of which this version has none.
   grpc::ServerUnaryReactor* ListNvmeControllers(grpc::CallbackServerContext* context, const google::protobuf::Empty*,
-                                                api::ListNvmeControllersResponse*) override {
-    return answer_now(context, grpc::Status::OK);
+                                                api::ListNvmeControllersResponse* response) override {
+    return UnaryCall::start(context, engine_.primary(), "list controllers",
+                            [this, response]() -> runtime::Task<Result<>> {
+                              for (const auto& device : engine_.registry().list()) {
+                                if (const auto* remote = dynamic_cast<const nvmf::host::NvmeDevice*>(device.get()))
+                                  fill(*remote, *response->add_controllers());
+                              }
+                              co_return Result<>{};
+                            });
   }
 
   grpc::ServerUnaryReactor* StatNvmeController(grpc::CallbackServerContext* context,
                                                const api::StatNvmeControllerRequest* request,
-                                               api::StatNvmeControllerResponse*) override {
-    return answer_now(context, grpc::Status(grpc::StatusCode::INTERNAL,
-                                            fmt::format("NVMe controller '{}' not found", request->name())));
+                                               api::StatNvmeControllerResponse* response) override {
+    return UnaryCall::start(
+        context, engine_.primary(), "controller stats", [this, request, response]() -> runtime::Task<Result<>> {
+          const auto device = engine_.registry().find(request->name());
+          if (dynamic_cast<const nvmf::host::NvmeDevice*>(device.get()) == nullptr)
+            co_return fail(Code::kInternal, fmt::format("NVMe controller '{}' not found", request->name()));
+          const block::IoStatistics counted = device->statistics();
+          auto& out = *response->mutable_stats();
+          out.set_num_read_ops(counted.read.operations);
+          out.set_num_write_ops(counted.write.operations);
+          out.set_bytes_read(counted.read.bytes);
+          out.set_bytes_written(counted.write.bytes);
+          out.set_num_unmap_ops(counted.unmap.operations);
+          out.set_bytes_unmapped(counted.unmap.bytes);
+          co_return Result<>{};
+        });
   }
 
  private:
+  // A device is one controller to clients, whatever the number of its paths: it runs while one of them is connected.
+  static void fill(const nvmf::host::NvmeDevice& device, api::NvmeController& out) {
+    out.set_name(device.name());
+    const auto paths = device.paths();
+    const bool connected = std::ranges::any_of(paths, [](const auto& path) { return path.connected; });
+    out.set_state(connected ? api::RUNNING : api::FAULTED);
+    out.set_size(device.size_bytes());
+    out.set_blk_size(device.block_size());
+  }
+
   static void fill(const BlockDevice& device, api::BlockDevice& out) {
     out.set_devname(device.devname);
     out.set_devtype(device.devtype);

@@ -1,10 +1,14 @@
 """The initiator test tool against an engine: what it writes it reads again, admin commands, and what it refuses."""
 
+import json
 import os
 import subprocess
 import unittest
 
 from engine_case import BIN, TIME_FACTOR, EngineCase
+from engine_process import NQN_PREFIX
+from ipv6_test import has_ipv6
+from nvme_tcp_host import Controller
 
 TIMEOUT_S = 60 * TIME_FACTOR
 BLOCK = 512
@@ -65,6 +69,49 @@ class Initiator(EngineCase):
         gone = self.initiator("connect", uri="nvmf://127.0.0.1:1/nqn.2019-05.io.openebs:m")
         self.assertEqual(gone.returncode, 1)
         self.assertIn("127.0.0.1:1", gone.stderr)
+
+    def test_addresses_of_other_kinds(self) -> None:
+        nqn = self.uri.rsplit("/", 1)[1]
+        self.file.write_bytes(os.urandom(BLOCK))
+        self.expect("512 bytes written\n", "write", self.file)
+        content, port = self.file.read_bytes(), self.uri.split(":")[2].split("/")[0]
+        result = self.initiator("read", self.file, uri=f"nvmf+tcp://localhost:{port}/{nqn}")
+        self.assertEqual((result.returncode, self.file.read_bytes()), (0, content), result.stderr)
+        unknown = self.initiator("connect", uri=f"nvmf://no-such-host.invalid:{port}/{nqn}")
+        self.assertEqual(unknown.returncode, 1)
+        self.assertIn("no-such-host.invalid", unknown.stderr)
+
+    @unittest.skipUnless(has_ipv6(), "this machine has no IPv6 loopback address")
+    def test_ipv6(self) -> None:
+        engine = self.engine("-l", "0", "-T", "ip:::1")
+        nqn = engine.create_and_share("malloc:///six?size_mb=8")
+        uri = f"nvmf://[::1]:{engine.port}/{nqn}"
+        content = os.urandom(3 * BLOCK)
+        self.file.write_bytes(content)
+        for arguments in (("write", self.file), ("read", self.file, "-l", len(content))):
+            result = self.initiator("-o", BLOCK, *arguments, uri=uri)
+            self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(self.file.read_bytes(), content)
+
+    async def test_an_engine_lists_its_controllers(self) -> None:
+        host = self.engine("-l", "0")
+        self.assertIn("No NVMe controllers found", host.client("controller", "list"))
+        name = host.client("bdev", "create", self.uri).strip()
+        listed = json.loads(host.client("-o", "json", "controller", "list"))["controllers"]
+        # State 2: running.
+        self.assertEqual([(each["name"], each["state"], int(each["size"]), each["blk_size"]) for each in listed],
+                         [(name, 2, 8 << 20, BLOCK)])
+        stats = json.loads(host.client("-o", "json", "controller", "stats", name))["stats"]
+        self.assertEqual((int(stats["num_read_ops"]), int(stats["bytes_written"])), (0, 0))
+        host.client("bdev", "share", name)
+        through = await Controller.connect("127.0.0.1", host.port, NQN_PREFIX + name)
+        await through.write(0, bytes(4 * BLOCK))
+        await through.close()
+        stats = json.loads(host.client("-o", "json", "controller", "stats", name))["stats"]
+        self.assertEqual((int(stats["num_read_ops"]), int(stats["bytes_written"])), (0, 4 * BLOCK))
+        refused = host.client_result("controller", "stats", "malloc0")
+        self.assertNotEqual(refused.returncode, 0)
+        self.assertIn("NVMe controller 'malloc0' not found", refused.stderr)
 
 
 if __name__ == "__main__":
