@@ -131,8 +131,15 @@ std::optional<uint32_t> IntentLog::free_slot() const {
 void IntentLog::mark_away(LogState::Member& member) {
   if (!member.slot) member.slot = free_slot();
   if (!member.slot) {
-    member.missed = std::nullopt;
-    return;
+    // Who has been away for longest gives up its own.
+    const auto oldest = std::ranges::find_if(
+        state_.members, [&](const auto& other) { return &other != &member && !other.in_sync && other.slot; });
+    if (oldest == state_.members.end()) {
+      member.missed = std::nullopt;
+      return;
+    }
+    member.slot = std::exchange(oldest->slot, std::nullopt);
+    oldest->missed.reset();
   }
   if (!member.missed) member.missed = RegionMap(geometry_.num_regions);
   changed_map(LogPageId::Kind::kMissed, *member.slot);
@@ -295,7 +302,7 @@ void IntentLog::on_asked(WritePermits& permits) {
 bool IntentLog::is_settled(uint64_t version) const {
   return std::ranges::all_of(copies_, [version](const auto& one) {
     const Copy& copy = *one.second;
-    return !copy.member || copy.failed || copy.late || copy.written >= version;
+    return !copy.member || copy.failed || copy.late || copy.stopping || copy.written >= version;
   });
 }
 
@@ -470,6 +477,33 @@ void IntentLog::sweep_in_background() {
   }(*this));
 }
 
+// No longer than a child may keep an I/O; what does not end by then ends by itself.
+Task<bool> IntentLog::flush(std::shared_ptr<block::Device> device) {
+  struct Flush {
+    bool ended = false;
+    Status status;
+  };
+  const auto flush = std::make_shared<Flush>();
+  ++num_tasks_;
+  Reactor::current().spawn(
+      "intent log flush",
+      [](IntentLog& log, std::shared_ptr<block::Device> its_device, std::shared_ptr<Flush> its_flush) -> Task<> {
+        its_flush->status = Status::generic(nvme::GenericStatus::kInternalError);
+        if (auto channel = co_await its_device->open_channel(); channel) {
+          its_flush->status = co_await block::perform(**channel, {.type = IoType::kFlush});
+        }
+        its_flush->ended = true;
+        --log.num_tasks_;
+        log.changed_.pulse();
+      }(*this, std::move(device), flush));
+  const runtime::Deadline deadline(co_await runtime::current_context(), child_timeout_);
+  while (!flush->ended) {
+    if (!co_await changed_.wait()) co_return false;
+  }
+  if (!flush->status.is_success()) log::warn("write-intent log: flush: {}", flush->status.to_string());
+  co_return flush->status.is_success();
+}
+
 Task<> IntentLog::sweep(bool at_once) {
   while (sweeping_) static_cast<void>(co_await changed_.wait_uninterrupted());
   if (closed_) co_return;
@@ -503,11 +537,7 @@ Task<> IntentLog::sweep(bool at_once) {
     }
     const std::shared_ptr<block::Device> device = found->second->channel->device().shared_from_this();
     if (!device->has_volatile_cache()) continue;
-    auto own = co_await device->open_channel();
-    const Status flushed = own ? co_await block::perform(**own, {.type = IoType::kFlush})
-                               : Status::generic(nvme::GenericStatus::kInternalError);
-    stable = flushed.is_success() && steady();
-    if (!flushed.is_success()) log::warn("write-intent log: flush of child {}: {}", slot, flushed.to_string());
+    stable = co_await flush(device) && steady();
   }
   if (stable && steady() && !closed_) {
     idle.remove(asked_since_);
@@ -535,10 +565,19 @@ Task<> IntentLog::settle() {
   co_await wait_settled(version_);
 }
 
-Task<> IntentLog::close() {
+void IntentLog::halt() {
   closed_ = true;
   sweep_timer_.disarm();
+  for (const auto& [slot, copy] : copies_) {
+    copy->stopping = true;
+    copy->wake.pulse();
+  }
   for (const Question& question : std::exchange(questions_, {})) question.permits->answer(kClosedStatus);
+  changed_.pulse();
+}
+
+Task<> IntentLog::close() {
+  halt();
   while (!copies_.empty()) co_await drop(copies_.begin()->first);
   while (num_tasks_ > 0) static_cast<void>(co_await changed_.wait_uninterrupted());
   timeout_check_.disarm();

@@ -97,6 +97,8 @@ class IntentLog final : public WritePermits::Keeper {
   runtime::Task<> settle();
   // Takes back what is idle, as it happens by itself from time to time.
   runtime::Task<> sweep(bool at_once);
+  // Another nexus may have the children: nothing is written any more. close() follows.
+  void halt();
   // Answers all questions, ends what runs.
   runtime::Task<> close();
 
@@ -129,6 +131,7 @@ class IntentLog final : public WritePermits::Keeper {
   void progress();
   void check_timeouts();
   void sweep_in_background();
+  runtime::Task<bool> flush(std::shared_ptr<block::Device> device);
 
   Owner& owner_;
   const std::span<const std::unique_ptr<NexusPort>> ports_;

@@ -148,6 +148,7 @@ Task<> Nexus::self_shutdown(std::string why) {
   if (state_ != NexusState::kOpen) co_return;
   log::error("nexus {} shuts itself down: {}", name(), why);
   state_ = NexusState::kShuttingDown;
+  if (log_ != nullptr) log_->halt();
   co_await leave_children(PortMode::kClosed);
   run_in_background("shut down", [](Nexus& nexus) -> Task<> {
     for (size_t i = 0; i < nexus.children_.size(); ++i) co_await nexus.close_child(nexus.children_[i]);

@@ -71,6 +71,7 @@ Result<std::shared_ptr<Nexus::SnapshotRun>> Nexus::plan_snapshot(const SnapshotR
   auto refuse = [&](std::string_view why) { return fail(nexus_error::create_snapshot(name(), why)); };
   if (children_.empty()) return refuse("Nexus has no replicas");
   if (state_ != NexusState::kOpen) return refuse("Nexus is not opened");
+  if (unequal_ != nullptr) return refuse("its replicas are being resynchronised after an unclean stop");
   if (request.replicas.size() != children_.size()) {
     return refuse(
         fmt::format("Nexus has {} replicas, the request names {}", children_.size(), request.replicas.size()));

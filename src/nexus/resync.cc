@@ -14,6 +14,16 @@ using runtime::Reactor;
 using runtime::Task;
 using Outcome = SegmentCopy::Outcome;
 
+namespace {
+
+bool same_children(const std::vector<RebuildJob::Source>& some, const std::vector<RebuildJob::Source>& others) {
+  return std::ranges::all_of(others, [&](const RebuildJob::Source& other) {
+    return std::ranges::find(some, other.uri, &RebuildJob::Source::uri) != some.end();
+  });
+}
+
+}  // namespace
+
 struct Resync::Copier {
   explicit Copier(std::span<const std::unique_ptr<NexusPort>> ports, size_t segment_bytes)
       : lock(ports), memory(block::allocate_pages(2 * segment_bytes)) {}
@@ -131,7 +141,9 @@ Task<> Resync::make_equal(Copier& copier, uint64_t lba, uint64_t num_blocks) {
         break;
       }
     }
-    if (!again) co_return;
+    // A rebuild may have read one of them in between: its child gets the segment again, also when it is healthy by now.
+    owner_.on_resync_copies(lba, num_blocks);
+    if (!again && same_children(children, owner_.resync_children())) co_return;
   }
 }
 

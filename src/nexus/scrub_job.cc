@@ -248,6 +248,7 @@ Task<> ScrubJob::repair(ScrubDifference& difference, const Copy& good, std::vect
       difference.repaired = false;
     }
   }
+  owner_.on_resync_copies(difference.lba, difference.num_blocks);
 }
 
 }  // namespace cairn::nexus

@@ -75,6 +75,7 @@ class WritePermits {
     granted_.remove(idle);
     touched_.clear();
     kept.add(granted_);
+    if (asking_) kept.add(asked_);  // the answer may be on its way
   }
   void grow(uint64_t num_regions) {
     for (RegionMap* map : {&granted_, &touched_, &wanted_}) map->resize(num_regions);
