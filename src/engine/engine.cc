@@ -100,6 +100,9 @@ runtime::Task<Result<>> Engine::start_on_primary() {
   nexus_options.store = health_store_.get();
   nexus_options.save_attempts = options_.save_attempts;
   nexus_options.partial_rebuild = options_.partial_rebuild;
+  nexus_options.intent_log.enabled = options_.intent_log;
+  nexus_options.rebuild.limits = options_.rebuild_limits;
+  nexus_options.rebuild.verify = options_.rebuild_verify;
   nexuses_ = std::make_unique<nexus::NexusRegistry>(*registry_, std::move(nexus_options));
   auto json_rpc = JsonRpcServer::listen(*this, options_.json_rpc_socket);
   if (!json_rpc) co_return fail(Error(json_rpc.error().code(), "cannot start the JSON-RPC server", json_rpc.error()));

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/byte_size.h"
 #include "base/duration_text.h"
 #include "engine/target_interface.h"
 #include "engine/version.h"
@@ -43,6 +44,8 @@ struct Raw {
   std::string child_health_dir;
   std::string ps_timeout = "10s";
   std::string ps_retries = "30";
+  bool no_intent_log = false;
+  std::string rebuild_limit;
   bool ps_wait = false;
   bool freeze_detection = false;
   std::string freeze_timeout = "3";
@@ -227,6 +230,10 @@ void define_options(CLI::App& app, Raw& raw) {
       ->capture_default_str();
   app.add_flag("--ps-wait", raw.ps_wait,
                "a nexus that cannot save does not give up: writes that need the store wait until it is back");
+  app.add_flag(
+      "--no-intent-log", raw.no_intent_log,
+      "nexuses keep no write-intent log on their children: after an unclean stop nobody knows what was under way");
+  app.add_option("--rebuild-limit", raw.rebuild_limit, "of each rebuild, bytes a second, with or without a unit");
   app.add_option("-r", raw.json_rpc_socket, "unix socket of the JSON-RPC server [/var/tmp/mayastor.sock]");
   app.add_option("-F", raw.log_format,
                  "log format: comma list of default, compact, json, color, nocolor, date, nodate, host, nohost")
@@ -326,7 +333,7 @@ Result<> apply_reactor_options(const Raw& raw, EngineOptions& options) {
   return {};
 }
 
-Result<> apply_health_store_options(const Raw& raw, EngineOptions& options) {
+Result<> apply_nexus_options(const Raw& raw, EngineOptions& options) {
   if (!raw.etcd.empty()) {
     if (!raw.child_health_dir.empty()) {
       return bad("--child-health-dir", raw.child_health_dir, "the health of children is kept in etcd already (-p)");
@@ -342,6 +349,12 @@ Result<> apply_health_store_options(const Raw& raw, EngineOptions& options) {
   auto attempts = parse_number<uint8_t>("--ps-retries", raw.ps_retries, 0, UINT8_MAX);
   if (!attempts) return fail(std::move(attempts.error()));
   options.save_attempts = raw.ps_wait ? 0 : std::max<unsigned>(*attempts, 1);
+  options.intent_log = !raw.no_intent_log;
+  if (!raw.rebuild_limit.empty()) {
+    auto limit = parse_byte_size(raw.rebuild_limit);
+    if (!limit || *limit == 0) return bad("--rebuild-limit", raw.rebuild_limit, "expected a size such as 200MiB");
+    options.rebuild_limits.max_bytes_per_second = *limit;
+  }
   return {};
 }
 
@@ -360,6 +373,16 @@ Result<> apply_target_environment(const Environment& environment, EngineOptions&
   }
   options.ana_enabled = environment("NEXUS_NVMF_ANA_ENABLE") == "1";
   if (auto text = environment("NEXUS_PARTIAL_REBUILD")) options.partial_rebuild = *text == "1";
+  if (auto text = environment("NEXUS_REBUILD_VERIFY")) {
+    // "panic" of the original ends the process; here the rebuild.
+    if (*text == "fail" || *text == "panic") {
+      options.rebuild_verify = nexus::RebuildVerify::kFail;
+    } else if (*text == "report") {
+      options.rebuild_verify = nexus::RebuildVerify::kReport;
+    } else if (*text != "none" && !text->empty()) {
+      return bad("NEXUS_REBUILD_VERIFY", *text, "expected none, report or fail");
+    }
+  }
   return {};
 }
 
@@ -414,7 +437,7 @@ Result<ParsedOptions> parse_options(int argc, const char* const* argv, const Env
   }
 
   if (auto applied = apply_reactor_options(raw, options); !applied) return fail(std::move(applied.error()));
-  if (auto applied = apply_health_store_options(raw, options); !applied) {
+  if (auto applied = apply_nexus_options(raw, options); !applied) {
     return fail(std::move(applied.error()));
   }
   auto delay = parse_retry_delay(raw.command_retry_delay);

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "etcd/etcd_client.h"
+#include "nexus/rebuild_options.h"
 #include "nvmf/target/options.h"
 #include "runtime/address.h"
 #include "runtime/reactor_group.h"
@@ -33,11 +34,14 @@ struct EngineOptions {
   runtime::ReactorGroupOptions reactors;
   nvmf::target::Options target;
   // Where nexuses keep which of their children are healthy: in one of these, or nowhere.
-  etcd::ClientOptions etcd;      // -p, --ps-timeout
-  std::string child_health_dir;  // --child-health-dir
-  unsigned save_attempts = 30;   // --ps-retries; 0: until it is saved (--ps-wait)
-  bool ana_enabled = false;      // NEXUS_NVMF_ANA_ENABLE=1
-  bool partial_rebuild = true;   // NEXUS_PARTIAL_REBUILD
+  etcd::ClientOptions etcd;                                           // -p, --ps-timeout
+  std::string child_health_dir;                                       // --child-health-dir
+  unsigned save_attempts = 30;                                        // --ps-retries; 0: until it is saved (--ps-wait)
+  bool ana_enabled = false;                                           // NEXUS_NVMF_ANA_ENABLE=1
+  bool partial_rebuild = true;                                        // NEXUS_PARTIAL_REBUILD
+  bool intent_log = true;                                             // --no-intent-log
+  nexus::RebuildLimits rebuild_limits;                                // --rebuild-limit
+  nexus::RebuildVerify rebuild_verify = nexus::RebuildVerify::kNone;  // NEXUS_REBUILD_VERIFY
   log::Options log;
   std::vector<std::string> ignored;  // options that were given and mean nothing here, with the reason, for the log
 };

@@ -67,6 +67,18 @@ TEST(Options, HealthStore) {
   EXPECT_EQ(parsed({"--ps-wait"}).save_attempts, 0u);
 }
 
+TEST(Options, WhatNexusesDo) {
+  EXPECT_TRUE(parsed({}).intent_log);
+  EXPECT_FALSE(parsed({"--no-intent-log"}).intent_log);
+  EXPECT_EQ(parsed({}).rebuild_limits.max_bytes_per_second, 0u);
+  EXPECT_EQ(parsed({"--rebuild-limit", "200MiB"}).rebuild_limits.max_bytes_per_second, 200u << 20);
+  EXPECT_EQ(parsed({}).rebuild_verify, nexus::RebuildVerify::kNone);
+  for (const char* text : {"fail", "panic"}) {
+    const Variables variables = {{"NEXUS_REBUILD_VERIFY", text}};
+    EXPECT_EQ(parsed({}, variables).rebuild_verify, nexus::RebuildVerify::kFail);
+  }
+}
+
 TEST(Options, CoreListSupersedesMask) {
   EXPECT_EQ(parsed({"-m", "0x5"}).reactors.cores, (std::vector<unsigned>{0, 2}));
   EXPECT_EQ(parsed({"-m", "0x5", "-l", "1,3-4"}).reactors.cores, (std::vector<unsigned>{1, 3, 4}));

@@ -23,29 +23,10 @@
 #include "nexus/dirty_map.h"
 #include "nexus/nexus_state.h"
 #include "nexus/range_lock.h"
+#include "nexus/rebuild_options.h"
 #include "runtime/task_waits.h"
 
 namespace cairn::nexus {
-
-// May be changed while rebuilds run.
-struct RebuildLimits {
-  size_t num_copiers_under_load = 4;  // while hosts do I/O
-  uint64_t max_bytes_per_second = 0;  // of each job; 0: no limit
-};
-
-// Whether what was copied is read again and compared.
-enum class RebuildVerify : uint8_t {
-  kNone,
-  kReport,  // what differs is counted and logged
-  kFail,    // and the rebuild fails
-};
-
-struct RebuildOptions {
-  size_t num_copiers = 16;  // segments at a time
-  RebuildLimits limits;
-  RebuildVerify verify = RebuildVerify::kNone;
-  unsigned max_retries = 3;  // of a segment that the child did not take, for a reason that may pass
-};
 
 struct RebuildStatistics {
   uint64_t blocks_total = 0;        // of the nexus

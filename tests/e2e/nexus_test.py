@@ -454,5 +454,59 @@ class Refusals(NexusCase):
         self.assertEqual(self.publish("1234567890123456"), self.nexus()["device_uri"])
 
 
+class Scrubs(NexusCase):
+    def scrub(self, *options: str) -> dict:
+        self.assertEqual(self.under_test.client("nexus", "scrub", "start", self.identity, *options), f"{self.identity}\n")
+        return self.scrub_state()
+
+    def scrub_state(self) -> dict:
+        return json.loads(self.under_test.client("-o", "json", "nexus", "scrub", "state", self.identity))
+
+    async def scrubbed(self, *options: str) -> dict:
+        self.scrub(*options)
+        await settled("the scrub has ended", lambda: "end_time" in self.scrub_state(), self.scrub_state)
+        return self.scrub_state()
+
+    async def test_scrub_finds_and_repairs_a_damaged_child(self) -> None:
+        self.under_test = self.engine("-l", "0", "--spin-budget", "0", "--child-health-dir", str(self.records))
+        files = [self.folder / f"child{index}.img" for index in range(3)]
+        for file in files:
+            with file.open("wb") as image:
+                image.truncate(24 * MIB)
+        uris = [f"aio://{file}?blk_size=512&uuid={self.replicas[index]}" for index, file in enumerate(files)]
+        self.create(uris)
+        self.publish()
+        host = await self.host()
+        await host.write(1000, b"s" * BLOCK)
+        self.refused("NOT_FOUND", "no scrub", "nexus", "scrub", "state", self.identity)
+        result = await self.scrubbed()
+        self.assertEqual((result["state"], int(result["progress"]), int(result.get("blocks_different", 0))), ("completed", 100, 0))
+
+        with files[1].open("r+b") as image:
+            image.seek(DATA_START + 1000 * BLOCK)
+            image.write(b"X")
+            image.flush()
+            os.fsync(image.fileno())
+        result = await self.scrubbed()
+        (difference,) = result["differences"]
+        self.assertEqual((difference["deviating"], int(difference["lba"])), ([uris[1]], 1000 // 128 * 128))
+        self.assertIn(uris[1], self.under_test.client("nexus", "scrub", "state", self.identity))
+        result = await self.scrubbed("--repair", "majority")
+        self.assertEqual(int(result["blocks_repaired"]), 128)
+        self.assertEqual(int((await self.scrubbed()).get("blocks_different", 0)), 0)
+        self.refused("NOT_FOUND", "aio:///none", "nexus", "scrub", "start", self.identity, "--repair", "source",
+                     "--source", "aio:///none")
+
+        self.scrub("--limit", "1MiB")
+        self.assertIn("paused", self.under_test.client("nexus", "scrub", "pause", self.identity))
+        self.assertIn("running", self.under_test.client("nexus", "scrub", "resume", self.identity))
+        self.assertIn("stopped", self.under_test.client("nexus", "scrub", "stop", self.identity))
+        self.assertEqual(await host.read(1000, 1), b"s" * BLOCK)
+        await host.close()
+        self.under_test.stop()
+        contents = [file.read_bytes()[DATA_START:] for file in files]
+        self.assertTrue(contents[0] == contents[1] == contents[2])
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -1,6 +1,10 @@
 // The groups of commands; each has a file of its name.
 #pragma once
 
+namespace CLI {
+class App;
+}
+
 namespace cairn::cli {
 
 class CommandLine;
@@ -14,6 +18,7 @@ void add_perf_commands(CommandLine& line);
 void add_pool_commands(CommandLine& line);
 void add_rebuild_commands(CommandLine& line);
 void add_replica_commands(CommandLine& line);
+void add_scrub_commands(CommandLine& line, CLI::App& nexus);  // a group of that of nexuses
 void add_snapshot_commands(CommandLine& line);
 void add_stats_commands(CommandLine& line);
 void add_test_commands(CommandLine& line);

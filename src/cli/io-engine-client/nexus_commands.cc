@@ -470,6 +470,7 @@ void add_nexus_commands(CommandLine& line) {
   resize_command.add_option("size", resized->second, "New size, in bytes or with a unit")->required();
 
   add_child_commands(line, group);
+  add_scrub_commands(line, group);
 }
 
 }  // namespace cairn::cli

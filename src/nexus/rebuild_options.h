@@ -1,0 +1,29 @@
+// How rebuilds of a nexus go about it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace cairn::nexus {
+
+// May be changed while rebuilds run.
+struct RebuildLimits {
+  size_t num_copiers_under_load = 4;  // while hosts do I/O
+  uint64_t max_bytes_per_second = 0;  // of each job; 0: no limit
+};
+
+// Whether what was copied is read again and compared.
+enum class RebuildVerify : uint8_t {
+  kNone,
+  kReport,  // what differs is counted and logged
+  kFail,    // and the rebuild fails
+};
+
+struct RebuildOptions {
+  size_t num_copiers = 16;  // segments at a time
+  RebuildLimits limits;
+  RebuildVerify verify = RebuildVerify::kNone;
+  unsigned max_retries = 3;  // of a segment that the child did not take, for a reason that may pass
+};
+
+}  // namespace cairn::nexus
