@@ -16,7 +16,7 @@ class DiskSpace {
   DiskSpace() = default;
   // Nothing is taken but the clusters that hold metadata.
   DiskSpace(uint32_t total_clusters, uint32_t md_clusters, uint32_t md_pages)
-      : clusters_(total_clusters), zeroed_(total_clusters), pages_(md_pages), md_clusters_(md_clusters) {
+      : clusters_(total_clusters), zeroed_(total_clusters), pages_(md_pages) {
     for (uint32_t cluster = 0; cluster < md_clusters; ++cluster) clusters_.set(cluster);
   }
 
@@ -69,7 +69,6 @@ class DiskSpace {
   Bitmap clusters_;
   Bitmap zeroed_;
   Bitmap pages_;
-  uint32_t md_clusters_ = 0;
 };
 
 }  // namespace cairn::pool
