@@ -192,7 +192,7 @@ std::vector<ChildInfo> Nexus::children() const {
                    .state = child->state,
                    .reason = child->reason,
                    .in_sync = child->in_sync,
-                   .faulting = child->state == ChildState::kFaulted && child->closing,
+                   .faulting = child->state == ChildState::kFaulted && (child->closing || child->leaving),
                    .rebuild_progress = {},
                    .fault_time = child->fault_time,
                    .has_log = child->role == SlotRole::kAway && child->map != nullptr};

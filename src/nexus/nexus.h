@@ -304,8 +304,9 @@ struct Nexus::Child final : block::DeviceListener {
   bool in_sync = false;
   bool recorded_healthy = false;  // in the store
   SlotRole role = SlotRole::kAbsent;
+  bool leaving = false;  // from its retirement until its device is closed
   bool closing = false;
-  runtime::Event closed;  // pulsed when `closing` ends
+  runtime::Event closed;  // pulsed when `closing` or `leaving` ends
   std::optional<TimePoint> fault_time;
   std::shared_ptr<DirtyMap> map;
   std::unique_ptr<LogImage> log_image;  // until fill_map()

@@ -88,7 +88,11 @@ Task<> Nexus::close_child(ChildPtr child) {
 }
 
 void Nexus::close_in_background(ChildPtr child) {
-  run_in_background("close child", [child](Nexus& nexus) { return nexus.close_child(child); });
+  run_in_background("close child", [child](Nexus& nexus) -> Task<> {
+    co_await nexus.close_child(child);
+    child->leaving = false;
+    child->closed.pulse();
+  });
 }
 
 Result<> Nexus::check_last_healthy(const Child& child) const {
@@ -209,7 +213,7 @@ Task<Result<>> Nexus::online_child(std::string uri) {
   }
   {
     runtime::Deadline deadline(co_await runtime::current_context(), kClosePatience);
-    while (child->closing) {
+    while (child->closing || child->leaving) {
       if (auto waited = co_await child->closed.wait(); !waited) {
         co_return fail(nexus_error::online_child(name(), uri, std::move(waited.error())));
       }

@@ -137,9 +137,11 @@ void Nexus::on_rebuild_ended(RebuildJob& job) {
   log::info("nexus {}: rebuild of {} {}", name(), job.child_uri(), to_text(job.state()));
   if (child == nullptr || child->job.get() != &job) return;
   const RebuildState state = job.state();
-  // Its own task has not ended yet.
+  // Its own task ends in this round. The job must not stay longer: it holds the child's device.
   run_in_background(
-      "end rebuild", [child, state, job = std::shared_ptr<RebuildJob>(std::move(child->job))](Nexus& nexus) -> Task<> {
+      "end rebuild",
+      [child, state, job = std::shared_ptr<RebuildJob>(std::move(child->job))](Nexus& nexus) mutable -> Task<> {
+        job.reset();
         if (state == RebuildState::kFailed) {
           co_await nexus.retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
         } else if (state == RebuildState::kStopped) {

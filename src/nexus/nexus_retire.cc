@@ -40,6 +40,7 @@ Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultRea
   child->reason = reason;
   child->fault_time = home().now();
   child->in_sync = false;
+  child->leaving = true;
   if (child->job != nullptr) child->job->abandon();
   if (last) {
     // The record goes on saying that it is healthy: it has everything that was ever acknowledged.
