@@ -113,4 +113,12 @@ void BlockHistory::crash(bool power_loss) {
   }
 }
 
+void BlockHistory::lose_volatile() {
+  for (auto& versions : blocks_) {
+    for (Version& version : versions) {
+      if (!version.durable) version.certain = false;
+    }
+  }
+}
+
 }  // namespace cairn::nvmf::target

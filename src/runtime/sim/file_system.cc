@@ -192,6 +192,12 @@ void FileSystem::fail_reads(const std::string& path, uint64_t offset, uint64_t l
   inode->bad[offset] = offset + length;
 }
 
+void FileSystem::mend_reads(const std::string& path) {
+  const InodeRef inode = find(normal(path));
+  CAIRN_CHECK(inode != nullptr);
+  inode->bad.clear();
+}
+
 void FileSystem::flip_bits(const std::string& path, uint64_t offset, std::byte mask) {
   const InodeRef inode = find(normal(path));
   CAIRN_CHECK(inode != nullptr && offset < inode->store.size());

@@ -66,6 +66,8 @@ class FileSystem {
   Disk& disk_of(const std::string& path);
   // Reads that touch [offset, offset+length) fail with EIO until all of the bad range was written again.
   void fail_reads(const std::string& path, uint64_t offset, uint64_t length);
+  // All of the file can be read again, with what it held before.
+  void mend_reads(const std::string& path);
   // Latent damage on the medium: nobody is told.
   void flip_bits(const std::string& path, uint64_t offset, std::byte mask);
   bool exists(const std::string& path) const { return names_.contains(path); }

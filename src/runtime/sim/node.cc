@@ -17,6 +17,7 @@ constexpr TraceEvent kStopEvent("node.stop");
 constexpr TraceEvent kKillEvent("node.kill", "tasks");
 constexpr TraceEvent kPowerEvent("node.power_loss", "tasks");
 constexpr TraceEvent kPauseEvent("node.pause", "ns");
+constexpr TraceEvent kJumpEvent("node.clock_jump", "ns");
 
 NodeOptions with_defaults(NodeOptions options, int index) {
   if (options.name.empty()) options.name = fmt::format("n{}", index);
@@ -82,6 +83,13 @@ void Node::pause(Duration duration) {
     slot->round_for_work = false;
     slot->round.cancel();
   }
+  consider_all();
+}
+
+void Node::jump_clock(Duration forward) {
+  CAIRN_CHECK(forward >= Duration{} && !in_round_);
+  trace(kJumpEvent, "", static_cast<uint64_t>(forward.count()));
+  clock_offset_ += forward;
   consider_all();
 }
 

@@ -68,6 +68,9 @@ class Node {
   // The process does not run for so long (SIGSTOP); the kernel goes on.
   void pause(Duration duration);
 
+  // This node's clock is suddenly so much later, as after the machine was suspended.
+  void jump_clock(Duration forward);
+
   bool running() const { return running_; }  // a process lives
   bool powered() const { return powered_; }  // the kernel answers
   unsigned num_reactors() const { return options_.num_reactors; }
