@@ -1,0 +1,27 @@
+// Many runs, in processes of their own, so that one that aborts is a failing seed like any other.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace cairn::simulation {
+
+struct CampaignOptions {
+  uint64_t first_seed = 1;
+  uint64_t num_seeds = 20;
+  unsigned jobs = 2;
+  uint64_t time_limit_s = 0;
+  uint64_t trouble_s = 60;
+  uint64_t excluded = 0;  // kinds of faults
+  bool trace = false;
+  bool print_plan = false;
+  bool shrink = false;
+  bool keep_going = false;
+  bool quiet = false;
+};
+
+// Exit statuses: 0 no failure, 1 a failure.
+int run_one(const CampaignOptions& options);
+int run_campaign(const CampaignOptions& options);
+
+}  // namespace cairn::simulation

@@ -1,0 +1,273 @@
+#include "simulation/cluster.h"
+
+#include <algorithm>
+
+namespace cairn::simulation {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+Cluster::Cluster(const ClusterOptions& options)
+    : options_(options),
+      client_state_(kNumBlocks),
+      filled_(kNumStorage),
+      power_lost_at_(kNumStorage),
+      world_({.seed = options.seed, .trace_text = options.trace_text}) {
+  for (size_t i = 0; i < kNumStorage; ++i) {
+    storage_.push_back(&world_.add_node({.name = fmt::format("storage{}", i), .num_reactors = 2}));
+    storage_.back()->files().add_block_device(
+        kDisk, {.size_bytes = kDiskBytes, .disk = {.tear_unit = world_.random().one_in(2) ? 512u : 4096u}});
+  }
+  store_ = &world_.add_node({.name = "store", .num_reactors = 1, .buffer_pool_bytes = 1 << 20});
+  control_ = &world_.add_node({.name = "control", .num_reactors = 1, .buffer_pool_bytes = 1 << 20});
+  client_ = &world_.add_node({.name = "client", .num_reactors = 2, .buffer_pool_bytes = 1 << 20});
+
+  volume_.spec = {.uuid = *Uuid::parse("11111111-2222-4333-8444-555555555555"),
+                  .size_bytes = kReplicaBytes,
+                  .thin = !world_.random().one_in(4)};
+  for (size_t i = 0; i < kNumStorage; ++i) {
+    const std::string name = fmt::format("replica{}", i);
+    volume_.replicas.push_back({.name = name, .uuid = Uuid::of_name(volume_.spec.uuid, name), .node = i});
+  }
+  site_.storage = storage_;
+  site_.store = store_;
+  site_.volume = &volume_;
+  site_.counters = &control_counters_;
+  site_.fence_by_power = [this](size_t index) {
+    crash_storage(index, sim::CrashKind::kPowerLoss);
+    const Duration off = milliseconds(500 + world_.random().below(15000));
+    world_.after(off, [this, index] { start_storage(index); });
+  };
+  site_.restart_process = [this](size_t index) {
+    crash_storage(index, sim::CrashKind::kKill);
+    world_.after(milliseconds(500), [this, index] { start_storage(index); });
+  };
+  site_.on_nexus_begins = [this](const ReplicaEntry& first) {
+    if (!first.volatile_loss) return;
+    client_state_.history.lose_volatile();
+    coverage_.count("nexus begins with a replica that lost its cache");
+  };
+  site_.on_view = [this](const NexusView& view) {
+    ++num_views_;
+    whole_ =
+        view.status == nexus::NexusStatus::kOnline && view.num_rebuilds == 0 && view.children.size() == kNumStorage;
+  };
+}
+
+Cluster::~Cluster() = default;
+
+void Cluster::start_storage(size_t index) {
+  if (storage_[index]->running()) return;
+  storage_[index]->start(
+      [this, boot = ++boots_](sim::Node& node) { return std::make_unique<EngineProgram>(node, *store_, boot); });
+}
+
+void Cluster::start_store() {
+  if (store_->running()) return;
+  store_->start([this](sim::Node&) { return std::make_unique<HealthStoreServer>(store_content_, store_delay_); });
+}
+
+void Cluster::start_control() {
+  if (control_->running()) return;
+  control_->start([this](sim::Node& node) { return std::make_unique<ControlPlane>(node, site_); });
+}
+
+void Cluster::start_client() {
+  if (client_->running()) return;
+  std::string uri = fmt::format("nvmf+tcp://{}:{}/{}?uuid={}&paths=", storage_[0]->addresses().front(), kTargetPort,
+                                EngineProgram::nexus_nqn(volume_.spec), volume_.spec.uuid.to_string());
+  for (size_t i = 1; i < kNumStorage; ++i) {
+    uri += fmt::format("{}{}:{}", i > 1 ? "," : "", storage_[i]->addresses().front(), kTargetPort);
+  }
+  client_->start([this, uri](sim::Node& node) {
+    return std::make_unique<ClientProgram>(node, client_state_, ClientOptions{}, uri);
+  });
+}
+
+void Cluster::crash_storage(size_t index, sim::CrashKind kind) {
+  const bool power = kind == sim::CrashKind::kPowerLoss;
+  if (!storage_[index]->running() && !(power && storage_[index]->powered())) return;
+  storage_[index]->crash(kind);
+  if (power) {
+    power_lost_at_[index] = world_.now();
+    for (ReplicaEntry& replica : volume_.replicas) {
+      if (replica.node != index) continue;
+      replica.volatile_loss = true;
+      replica.out_of_sync_since_loss = false;
+    }
+  }
+  if (failure_.empty()) failure_ = check_pool_on_disk(index, false);
+}
+
+void Cluster::crash_client(sim::CrashKind kind) {
+  if (!client_->running()) return;
+  client_->crash(kind);
+  client_state_.crash(world_.now());
+}
+
+// A failure that is noticed on the way ends the wait.
+bool Cluster::wait_until(const std::function<bool()>& done, Duration limit) {
+  const auto result =
+      world_.run_until([&] { return !failure_.empty() || !client_state_.failure.empty() || done(); }, limit);
+  return result == sim::RunResult::kDone;
+}
+
+std::string Cluster::describe() {
+  std::string text =
+      fmt::format("at {:.3f} s\n", std::chrono::duration<double>(world_.now().time_since_epoch()).count());
+  for (size_t i = 0; i < kNumStorage; ++i) {
+    if (!storage_[i]->running()) {
+      text += fmt::format("  {} is down\n", storage_[i]->name());
+      continue;
+    }
+    for (const auto& nexus : engine(i).nexuses->list()) {
+      text += fmt::format("  {} nexus {}{}\n", storage_[i]->name(), to_text(nexus->status()),
+                          nexus->frozen() ? ", frozen" : "");
+      for (const auto& child : nexus->children()) {
+        text += fmt::format("    {} {} {} in sync {} faulting {} rebuild {}\n", child.uri, to_text(child.state),
+                            to_text(child.reason), child.in_sync, child.faulting,
+                            child.rebuild_progress ? fmt::format("{} %", *child.rebuild_progress) : "none");
+      }
+    }
+  }
+  text += fmt::format("  volume on {}, instance {}, client {} with {} operations\n",
+                      volume_.target ? storage_[*volume_.target]->name() : "no node", volume_.instance,
+                      client_state_.connected ? "connected" : "not connected", client_state_.operations.size());
+  for (const auto& operation : client_state_.operations) {
+    text += fmt::format("    {} of {} blocks at {} since {:.3f} s\n", operation.what, operation.num_blocks,
+                        operation.lba, std::chrono::duration<double>(operation.since.time_since_epoch()).count());
+  }
+  return text;
+}
+
+std::string Cluster::set_up() {
+  start_store();
+  for (size_t i = 0; i < kNumStorage; ++i) start_storage(i);
+  start_control();
+  start_client();
+  sample();
+  if (!wait_until([this] { return whole_ && client_state_.history.num_writes() > 20; }, kHealingLimit)) {
+    return "set-up: the volume does not come up\n" + describe();
+  }
+  return failure_;
+}
+
+std::string Cluster::make_trouble() {
+  for (const Fault& fault : options_.plan) {
+    world_.after(fault.at, [this, fault] {
+      if (!trouble_over_) apply(fault);
+    });
+  }
+  wait_until([] { return false; }, options_.trouble);
+  trouble_over_ = true;
+  return !client_state_.failure.empty() ? client_state_.failure : failure_;
+}
+
+// Nothing is wrong any more: the volume has to become whole, and serve.
+std::string Cluster::heal() {
+  world_.note("healed");
+  world_.network().heal_all();
+  store_delay_ = {};
+  start_store();
+  start_control();
+  for (size_t i = 0; i < kNumStorage; ++i) {
+    disk(i).set_faults({});
+    storage_[i]->files().mend_reads(kDisk);
+    // As with kPowerLoss (fault_plan.cc): not a short power loss.
+    const Duration off = storage_[i]->powered() ? seconds(15) : world_.now() - power_lost_at_[i];
+    world_.after(std::max(Duration{}, seconds(15) - off), [this, i] { start_storage(i); });
+    empty_pool(i);
+  }
+  start_client();
+  wait_until([] { return false; }, std::max<Duration>(seconds(16), pauses_end_ - world_.now()));
+  const TimePoint healed = world_.now();
+  const uint64_t writes = client_state_.history.num_writes();
+  num_views_ = 0;
+  whole_ = false;
+  auto served = [&] {
+    return std::ranges::none_of(client_state_.operations, [&](const auto& each) { return each.since <= healed; });
+  };
+  if (!wait_until([&] { return whole_ && served() && client_state_.history.num_writes() > writes + 20; },
+                  kHealingLimit)) {
+    return "not whole again\n" + describe() + world_.waiting_tasks();
+  }
+  coverage_.count("healing took s",
+                  static_cast<uint64_t>(std::chrono::duration_cast<seconds>(world_.now() - healed).count()));
+  return !client_state_.failure.empty() ? client_state_.failure : failure_;
+}
+
+// The client stops; all is read once more.
+std::string Cluster::settle() {
+  client_state_.stopping = true;
+  if (!wait_until([this] { return client_state_.num_workers == 0; }, kOperationLimit)) {
+    return "an operation of the client does not end\n" + describe() + world_.waiting_tasks();
+  }
+  client_state_.settle_limbo(world_.now());
+  auto& program = client_->program<ClientProgram>();
+  if (world_.run_task(*client_, "verify", program.verify(), kOperationLimit) != sim::RunResult::kDone) {
+    return "the volume cannot be read\n" + describe();
+  }
+  return client_state_.failure;
+}
+
+std::string Cluster::run() {
+  std::string problem = set_up();
+  if (problem.empty()) problem = make_trouble();
+  if (problem.empty()) problem = heal();
+  if (problem.empty()) problem = settle();
+  if (problem.empty()) problem = check_replicas();
+  if (problem.empty()) problem = shut_down();
+  coverage_.count("writes", client_state_.history.num_writes());
+  coverage_.count("reads", client_state_.history.num_reads());
+  coverage_.count("flushes", client_state_.num_flushes);
+  coverage_.count("errors to the client", client_state_.num_errors);
+  coverage_.count("client connected", client_state_.num_connects);
+  coverage_.count("nexuses made", control_counters_.nexuses_made);
+  coverage_.count("moves", control_counters_.moves);
+  coverage_.count("nodes fenced by power", control_counters_.power_fences);
+  coverage_.count("children added", control_counters_.children_added);
+  coverage_.count("children brought online", control_counters_.children_onlined);
+  coverage_.count("children removed", control_counters_.children_removed);
+  coverage_.count("processes restarted by the control plane", control_counters_.process_restarts);
+  coverage_.count("records saved", store_content_.num_saves);
+  coverage_.count("records refused", store_content_.num_refused);
+  return problem;
+}
+
+void Cluster::sample() {
+  for (size_t i = 0; i < kNumStorage; ++i) {
+    if (!storage_[i]->running()) continue;
+    for (const auto& nexus : engine(i).nexuses->list()) {
+      const std::string status(to_text(nexus->status()));
+      auto note = [&](const std::string& of, const std::string& kind, const std::string& state) {
+        std::string& last = last_states_[of];
+        if (last == state) return;
+        coverage_.count(fmt::format("{} {}", kind, state));
+        if (!last.empty()) coverage_.count(fmt::format("{} {} -> {}", kind, last, state));
+        last = state;
+      };
+      note("nexus", "nexus", nexus->frozen() ? "frozen" : status);
+      for (const auto& child : nexus->children()) {
+        const std::string state = child.state == nexus::ChildState::kFaulted
+                                      ? fmt::format("faulted, {}", to_text(child.reason))
+                                  : child.state != nexus::ChildState::kOpen ? "closed"
+                                  : child.in_sync                           ? "healthy"
+                                  : child.rebuild_progress                  ? "rebuilding"
+                                                                            : "out of sync";
+        note(child.uri, "child", state);
+      }
+      const auto& history = nexus->rebuild_history();
+      uint64_t& seen = rebuilds_seen_[{engine(i).boot(), engine(i).instance_of(nexus->name())}];
+      for (; seen < history.size(); ++seen) {
+        const auto& record = history[seen];
+        coverage_.count(
+            record.state == nexus::RebuildState::kCompleted
+                ? fmt::format("rebuild {} completed", record.statistics.is_partial ? "partial" : "full")
+                : fmt::format("rebuild {}", record.state == nexus::RebuildState::kFailed ? "failed" : "stopped"));
+      }
+    }
+  }
+  world_.after(milliseconds(50), [this] { sample(); });
+}
+
+}  // namespace cairn::simulation

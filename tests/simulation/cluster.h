@@ -1,0 +1,115 @@
+// A simulated cluster with one volume: storage nodes, the store, the control plane, a client; the faults that happen to
+// them, and the checks of what is left.
+//
+//   set up -> trouble (faults by plan) -> healed (no more faults; everything must come back) -> quiet -> checked
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "simulation/client.h"
+#include "simulation/control_plane.h"
+#include "simulation/coverage.h"
+#include "simulation/fault_plan.h"
+
+namespace cairn::simulation {
+
+struct ClusterOptions {
+  uint64_t seed = 1;
+  bool trace_text = false;
+  Duration trouble = std::chrono::seconds(60);
+  std::vector<Fault> plan;
+};
+
+class Cluster {
+ public:
+  static constexpr size_t kNumStorage = 3;
+  static constexpr size_t kNumNodes = kNumStorage + 3;
+  static constexpr uint64_t kDiskBytes = 40 << 20;
+  static constexpr uint64_t kReplicaBytes = 8 << 20;
+  static constexpr uint64_t kNumBlocks = 6110;  // of the nexus
+  // How long, in virtual time, things may take once nothing is wrong any more.
+  static constexpr Duration kHealingLimit = std::chrono::minutes(20);
+  static constexpr Duration kOperationLimit = std::chrono::minutes(5);
+
+  explicit Cluster(const ClusterOptions& options);
+  ~Cluster();
+
+  // All of it. Gives what is wrong; empty: nothing.
+  std::string run();
+
+  sim::World& world() { return world_; }
+  Coverage& coverage() { return coverage_; }
+  const ClientState& client() const { return client_state_; }
+
+ private:
+  // cluster.cc
+  std::string set_up();
+  std::string make_trouble();
+  std::string heal();
+  std::string settle();
+  void start_storage(size_t index);
+  void start_client();
+  void start_control();
+  void start_store();
+  void crash_storage(size_t index, sim::CrashKind kind);
+  void crash_client(sim::CrashKind kind);
+  bool wait_until(const std::function<bool()>& done, Duration limit);
+  std::string describe();
+  void sample();  // coverage, again and again
+  sim::Disk& disk(size_t index) { return storage_[index]->files().disk_of(kDisk); }
+  EngineProgram& engine(size_t index) { return storage_[index]->program<EngineProgram>(); }
+  // Nothing: it does not end within kOperationLimit.
+  template <typename T>
+  std::optional<T> run_on(sim::Node& node, Task<T> task);
+
+  // cluster_faults.cc
+  void apply(const Fault& fault);
+  void lift_later(const Fault& fault, std::function<void()> lift);
+  void change_disk(size_t index, std::function<void(sim::DiskFaults&)> change);
+  void fill_pool(size_t index);
+  void empty_pool(size_t index);
+  sim::Node& node(size_t index) { return world_.node(index); }
+
+  // cluster_checks.cc
+  std::string check_pool_on_disk(size_t index, bool clean);
+  std::string check_replicas();
+  std::string shut_down();
+
+  ClusterOptions options_;
+  Coverage coverage_;
+  ClientState client_state_;
+  VolumeRecord volume_;
+  ControlCounters control_counters_;
+  StoreContent store_content_;
+  Duration store_delay_{};
+  ControlSite site_;
+  uint64_t boots_ = 0;
+  bool trouble_over_ = false;
+  TimePoint pauses_end_{};
+  std::string failure_;  // found on the way
+  uint64_t num_views_ = 0;
+  bool whole_ = false;  // the newest view
+  std::vector<bool> filled_;
+  std::vector<TimePoint> power_lost_at_;
+  std::map<std::string, std::string> last_states_;
+  std::map<std::pair<uint64_t, uint64_t>, uint64_t> rebuilds_seen_;  // by boot and instance
+  sim::World world_;
+  std::vector<sim::Node*> storage_;
+  sim::Node* store_ = nullptr;
+  sim::Node* control_ = nullptr;
+  sim::Node* client_ = nullptr;
+};
+
+template <typename T>
+std::optional<T> Cluster::run_on(sim::Node& node, Task<T> task) {
+  std::optional<T> result;
+  auto wrap = [](Task<T> body, std::optional<T>& out) -> Task<> { out.emplace(co_await std::move(body)); };
+  if (world_.run_task(node, "check", wrap(std::move(task), result), kOperationLimit) != sim::RunResult::kDone) {
+    return std::nullopt;
+  }
+  return result;
+}
+
+}  // namespace cairn::simulation

@@ -1,0 +1,209 @@
+// How each fault is done to the cluster, and taken back.
+#include <cerrno>
+
+#include "simulation/cluster.h"
+
+namespace cairn::simulation {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+constexpr const char* kFiller = "filler";
+
+}  // namespace
+
+void Cluster::lift_later(const Fault& fault, std::function<void()> lift) {
+  world_.after(fault.lasting, [this, lift = std::move(lift)] {
+    if (!trouble_over_) lift();  // else everything has been lifted at once
+  });
+}
+
+void Cluster::change_disk(size_t index, std::function<void(sim::DiskFaults&)> change) {
+  sim::DiskFaults faults = disk(index).faults();
+  change(faults);
+  disk(index).set_faults(faults);
+}
+
+// All but a little of the pool is taken by somebody else.
+void Cluster::fill_pool(size_t index) {
+  if (!storage_[index]->running()) return;
+  filled_[index] = true;
+  const runtime::Reactor::Scope scope(storage_[index]->reactor(0));
+  auto fill = [](EngineProgram& engine) -> Task<> {
+    const auto pool = engine.pools->find(kPoolName);
+    if (pool == nullptr) co_return;
+    const auto info = pool->info();
+    const uint64_t free = info.capacity - info.used;
+    if (free < info.cluster_size) co_return;
+    static_cast<void>(co_await pool->create_replica(
+        {.name = kFiller, .uuid = Uuid::of_name(Uuid(), kFiller), .size_bytes = free, .thin = false, .entity_id = {}}));
+  };
+  storage_[index]->reactor(0).spawn("fill pool", fill(engine(index)));
+}
+
+void Cluster::empty_pool(size_t index) {
+  if (!filled_[index]) return;
+  if (storage_[index]->running()) {
+    const runtime::Reactor::Scope scope(storage_[index]->reactor(0));
+    auto empty = [](EngineProgram& engine, std::vector<bool>::reference filled) -> Task<> {
+      if (engine.pools->find(kPoolName) == nullptr) co_return;
+      const auto destroyed = co_await engine.destroy_replica(kFiller);
+      if (destroyed) filled = false;
+    };
+    storage_[index]->reactor(0).spawn("empty pool", empty(engine(index), filled_[index]));
+  }
+  world_.after(seconds(2), [this, index] { empty_pool(index); });
+}
+
+void Cluster::apply(const Fault& fault) {
+  const size_t index = fault.node;
+  sim::Node& storage = *storage_[index];
+  sim::Node& other = node(fault.other);
+  sim::Network& network = world_.network();
+  world_.note(fault.to_string());
+  coverage_.count(fmt::format("fault {}", to_text(fault.kind)));
+  switch (fault.kind) {
+    case FaultKind::kKillProcess:
+    case FaultKind::kPowerLoss:
+      crash_storage(index, fault.kind == FaultKind::kKillProcess ? sim::CrashKind::kKill : sim::CrashKind::kPowerLoss);
+      lift_later(fault, [this, index] { start_storage(index); });
+      break;
+    case FaultKind::kKillClient:
+    case FaultKind::kPowerLossClient:
+      crash_client(fault.kind == FaultKind::kKillClient ? sim::CrashKind::kKill : sim::CrashKind::kPowerLoss);
+      lift_later(fault, [this] { start_client(); });
+      // By then neither its connections nor anything they carried is left.
+      world_.after(seconds(180), [this, since = world_.now()] { client_state_.settle_limbo(since); });
+      break;
+    case FaultKind::kKillControl:
+      if (control_->running()) control_->crash(sim::CrashKind::kKill);
+      lift_later(fault, [this] { start_control(); });
+      break;
+    case FaultKind::kStoreDown:
+      if (store_->running()) store_->crash(sim::CrashKind::kKill);
+      lift_later(fault, [this] { start_store(); });
+      break;
+    case FaultKind::kStoreSlow:
+      store_delay_ = milliseconds(100 + fault.parameter % 4000);
+      lift_later(fault, [this] { store_delay_ = {}; });
+      break;
+    case FaultKind::kPause: {
+      sim::Node& paused = fault.parameter % 4 == 0 ? other : storage;
+      if (paused.running()) {
+        paused.pause(fault.lasting);
+        pauses_end_ = std::max(pauses_end_, world_.now() + fault.lasting);
+      }
+      break;
+    }
+    case FaultKind::kClockJump:
+      storage.jump_clock(milliseconds(fault.parameter % 60000));
+      break;
+    case FaultKind::kWriteErrors:
+      change_disk(index, [](sim::DiskFaults& disk) { disk.write_error = -EIO; });
+      lift_later(fault, [this, index] { change_disk(index, [](sim::DiskFaults& disk) { disk.write_error = 0; }); });
+      break;
+    case FaultKind::kSomeErrors:
+      change_disk(index, [&](sim::DiskFaults& disk) {
+        disk.read_error_one_in = static_cast<uint32_t>(5 + fault.parameter % 50);
+        disk.write_error_one_in = static_cast<uint32_t>(20 + fault.parameter % 500);
+        disk.flush_error_one_in = static_cast<uint32_t>(fault.parameter % 3 * 20);
+      });
+      lift_later(fault, [this, index] {
+        change_disk(index, [](sim::DiskFaults& disk) {
+          disk.read_error_one_in = disk.write_error_one_in = disk.flush_error_one_in = 0;
+        });
+      });
+      break;
+    case FaultKind::kBadBlocks: {
+      const uint64_t offset = (2 << 20) + fault.parameter % (14 << 20) / 512 * 512;
+      storage.files().fail_reads(kDisk, offset, 512 + fault.parameter / 7 % 64 * 512);
+      break;
+    }
+    case FaultKind::kDiskHangs:
+      change_disk(index, [](sim::DiskFaults& disk) { disk.hang = true; });
+      lift_later(fault, [this, index] { change_disk(index, [](sim::DiskFaults& disk) { disk.hang = false; }); });
+      break;
+    case FaultKind::kDiskSlow:
+      change_disk(index,
+                  [&](sim::DiskFaults& disk) { disk.slow_factor = static_cast<uint32_t>(2 + fault.parameter % 2000); });
+      lift_later(fault, [this, index] { change_disk(index, [](sim::DiskFaults& disk) { disk.slow_factor = 1; }); });
+      break;
+    case FaultKind::kDiskFull:
+      fill_pool(index);
+      lift_later(fault, [this, index] { empty_pool(index); });
+      break;
+    case FaultKind::kCutLink:
+      network.cut_both(storage, other);
+      lift_later(fault, [this, &storage, &other] { world_.network().heal_both(storage, other); });
+      break;
+    case FaultKind::kCutOneWay: {
+      sim::Node& from = fault.parameter % 2 == 0 ? storage : other;
+      sim::Node& to = fault.parameter % 2 == 0 ? other : storage;
+      network.cut(from, to);
+      lift_later(fault, [this, &from, &to] { world_.network().heal(from, to); });
+      break;
+    }
+    case FaultKind::kIsolate:
+      network.isolate(storage);
+      lift_later(fault, [this, index] {
+        for (size_t i = 0; i < kNumNodes; ++i) {
+          if (&node(i) != storage_[index]) world_.network().heal_both(*storage_[index], node(i));
+        }
+      });
+      break;
+    case FaultKind::kPartition: {
+      std::vector<const sim::Node*> group;
+      for (size_t i = 0; i < kNumNodes; ++i) {
+        if ((fault.parameter >> i & 1) != 0) group.push_back(&node(i));
+      }
+      network.partition(group);
+      lift_later(fault, [this] { world_.network().heal_all(); });
+      break;
+    }
+    case FaultKind::kLoss: {
+      const auto one_in = static_cast<uint32_t>(2 + fault.parameter % 30);
+      network.set_loss(storage, other, one_in);
+      network.set_loss(other, storage, one_in);
+      lift_later(fault, [this, &storage, &other] {
+        world_.network().set_loss(storage, other, 0);
+        world_.network().set_loss(other, storage, 0);
+      });
+      break;
+    }
+    case FaultKind::kSlowLink: {
+      const auto factor = static_cast<uint32_t>(2 + fault.parameter % 300);
+      network.set_slowness(storage, other, factor);
+      network.set_slowness(other, storage, factor);
+      lift_later(fault, [this, &storage, &other] {
+        world_.network().set_slowness(storage, other, 1);
+        world_.network().set_slowness(other, storage, 1);
+      });
+      break;
+    }
+    case FaultKind::kResetConnections:
+      network.reset_connections(storage, other);
+      break;
+    case FaultKind::kMoveVolume:
+      volume_.wanted_target = index;
+      break;
+    case FaultKind::kFaultChild: {
+      if (!volume_.target || !storage_[*volume_.target]->running()) break;
+      const auto nexus = engine(*volume_.target).nexuses->find(EngineProgram::nexus_name(volume_.spec));
+      if (nexus == nullptr) break;
+      const auto children = nexus->children();
+      sim::Node& target = *storage_[*volume_.target];
+      const runtime::Reactor::Scope scope(target.reactor(0));
+      auto take_out = [](EngineProgram& engine, VolumeSpec spec, std::string uri) -> Task<> {
+        // Refused when it is the last one.
+        static_cast<void>(co_await engine.change_child(spec, ChildChange::kOffline, uri));
+      };
+      target.reactor(0).spawn("take child out", take_out(engine(*volume_.target), volume_.spec,
+                                                         children[fault.parameter % children.size()].uri));
+      break;
+    }
+  }
+}
+
+}  // namespace cairn::simulation

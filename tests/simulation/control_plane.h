@@ -1,0 +1,102 @@
+// A stand-in for the control plane: keeps one volume alive over the storage nodes as the real one will. It reaches
+// everybody by calls over the network, may be cut off or die at any moment, and knows only what it has written down.
+//
+// Each round, a second apart: pools are imported, replicas made; the nexus is looked at; children that left are brought
+// back; a volume whose nexus is gone gets another one:
+//
+//   1. The old nexus must be dead: destroyed, its process gone, or, when its node does not answer, fenced by power.
+//   2. Its record in the store is sealed and read.
+//   3. The replica to begin with is one that the record calls healthy. It is exported to the new node only, which
+//      returns when nothing that others have sent is under way any more.
+//   4. The intention is written down, the nexus is made with this one child; the others are rebuilt.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "simulation/engine_program.h"
+
+namespace cairn::simulation {
+
+struct ReplicaEntry {
+  std::string name;
+  Uuid uuid;
+  size_t node = 0;
+  // Power loss of its node may have taken acknowledged writes from it that were not flushed: since then it was not
+  // seen to become healthy anew.
+  bool volatile_loss = false;
+  bool out_of_sync_since_loss = false;
+  TimePoint in_sync_at{};  // last seen
+};
+
+// What the control plane has written down; survives its crashes.
+struct VolumeRecord {
+  VolumeSpec spec;
+  std::vector<ReplicaEntry> replicas;
+  std::optional<size_t> target;  // node on which a nexus may live
+  uint64_t instance = 0;         // of the newest nexus
+  bool instance_sealed = true;
+  std::vector<std::string> healthy;  // UUIDs, by the last sealed record; empty: none was written, all are blank
+  std::optional<size_t> wanted_target;
+  std::string health_key() const { return fmt::format("{}/{}", spec.uuid.to_string(), instance); }
+};
+
+struct ControlCounters {
+  uint64_t nexuses_made = 0;
+  uint64_t moves = 0;
+  uint64_t power_fences = 0;
+  uint64_t children_added = 0;
+  uint64_t children_onlined = 0;
+  uint64_t children_removed = 0;
+  uint64_t process_restarts = 0;
+};
+
+struct ControlSite {
+  std::vector<sim::Node*> storage;
+  sim::Node* store = nullptr;
+  VolumeRecord* volume = nullptr;
+  ControlCounters* counters = nullptr;
+  // Switches a machine off for good measure; it comes back after some time.
+  std::function<void(size_t node)> fence_by_power;
+  // Starts the process of a node anew.
+  std::function<void(size_t node)> restart_process;
+  // A nexus begins with this replica.
+  std::function<void(const ReplicaEntry&)> on_nexus_begins;
+  // The newest look at the nexus.
+  std::function<void(const NexusView&)> on_view;
+};
+
+class ControlPlane final : public sim::NodeProgram {
+ public:
+  ControlPlane(sim::Node& node, const ControlSite& site);
+
+ private:
+  static constexpr Duration kRound = std::chrono::seconds(1);
+  static constexpr Duration kCallTimeout = std::chrono::seconds(3);
+  static constexpr Duration kLongCallTimeout = std::chrono::seconds(15);
+  static constexpr Duration kNodePatience = std::chrono::seconds(20);     // then its node is fenced by power
+  static constexpr Duration kReplicaPatience = std::chrono::seconds(90);  // then its process is started anew
+
+  Task<> run();
+  Task<> prepare_replicas();
+  Task<> look_after_nexus();
+  Task<> look_after_children(const NexusView& view);
+  Task<> make_nexus();
+  Task<bool> give_to(const ReplicaEntry& replica, size_t target);
+  void note_view(const NexusView& view);
+  std::string child_uri(const ReplicaEntry& replica, size_t target) const;
+  EngineProgram& engine(size_t node) const { return site_.storage[node]->program<EngineProgram>(); }
+  Task<Result<bool>> ask(size_t node, Duration timeout, std::function<Task<Result<bool>>(EngineProgram&)> what);
+
+  sim::Node& node_;
+  const ControlSite& site_;
+  VolumeRecord& volume_;
+  HealthStoreClient store_;
+  std::vector<bool> ready_;                     // replica is there, by its index
+  std::optional<TimePoint> unreachable_since_;  // the nexus' node
+  TimePoint started_{};
+};
+
+}  // namespace cairn::simulation

@@ -1,0 +1,50 @@
+// cairn-sim: runs simulated clusters, one for each seed.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+
+#include "base/log.h"
+#include "simulation/campaign.h"
+#include "simulation/fault_plan.h"
+
+int main(int argc, char** argv) {
+  using namespace cairn;
+  CLI::App app("Simulates clusters under faults: a seed decides everything that happens.");
+  simulation::CampaignOptions options;
+  uint64_t seed = 0;
+  std::vector<std::string> excluded;
+  bool logs = false;
+  app.add_option("--seed", seed, "Run this seed only");
+  app.add_option("--seeds", options.num_seeds, "Run so many seeds")->capture_default_str();
+  app.add_option("--first", options.first_seed, "The first of them")->capture_default_str();
+  app.add_option("--jobs", options.jobs, "Processes at a time")->capture_default_str();
+  app.add_option("--seconds", options.time_limit_s, "Begin no further seed after so long; 0: no limit");
+  app.add_option("--trouble", options.trouble_s, "Virtual seconds of faults in a run")->capture_default_str();
+  app.add_option("--without", excluded, "Kinds of faults to leave out");
+  app.add_flag("--trace", options.trace, "Print every event of the world (with --seed)");
+  app.add_flag("--plan", options.print_plan, "Print the faults of the run (with --seed)");
+  app.add_flag("--shrink", options.shrink, "Reduce a failing run to a short list of faults (with --seed)");
+  app.add_flag("--keep-going", options.keep_going, "Do not stop at the first failure");
+  app.add_flag("--quiet", options.quiet, "No coverage in the summary");
+  app.add_flag("--log", logs, "Let the engines log");
+  CLI11_PARSE(app, argc, argv);
+  for (const std::string& name : excluded) {
+    bool known = false;
+    for (size_t i = 0; i < simulation::kNumFaultKinds; ++i) {
+      if (to_text(static_cast<simulation::FaultKind>(i)) != name) continue;
+      options.excluded |= uint64_t{1} << i;
+      known = true;
+    }
+    if (!known) {
+      fmt::print(stderr, "no kind of fault is called '{}'\n", name);
+      return 2;
+    }
+  }
+  log::set_level(logs ? log::Level::kDebug : log::Level::kOff);
+  if (seed != 0) {
+    options.first_seed = seed;
+    return simulation::run_one(options);
+  }
+  return simulation::run_campaign(options);
+}
