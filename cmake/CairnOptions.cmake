@@ -6,6 +6,10 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 
 set(CAIRN_SANITIZE "" CACHE STRING "Sanitizers: empty, address,undefined or thread")
+option(CAIRN_SEEDED_BUGS "Compile bugs in that the cluster simulation has to find (docs/simulation.md)" OFF)
+if(CAIRN_SEEDED_BUGS)
+  add_compile_definitions(CAIRN_SEEDED_BUGS)
+endif()
 option(CAIRN_FUZZ "Build the fuzzers (libFuzzer)" OFF)
 
 if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang" OR CMAKE_CXX_COMPILER_VERSION VERSION_LESS 19)

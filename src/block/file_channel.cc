@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/seeded_bug.h"
 #include "block/data_pieces.h"
 #include "block/errno_status.h"
 #include "block/file_device.h"
@@ -173,7 +174,7 @@ void FileChannel::end(Operation& operation, nvme::Status status) {
   std::byte* bounce = operation.bounce;
   DriverArea::destroy<Operation>(io);
   if (bounce != nullptr) give_back_bounce(bounce);
-  if (status.is_success() && io.fua && io.type != IoType::kRead) {
+  if (status.is_success() && io.fua && io.type != IoType::kRead && !seeded(SeededBug::kIgnoreFua)) {
     request_flush(io);
   } else {
     finish(io, status);

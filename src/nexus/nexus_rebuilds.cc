@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/seeded_bug.h"
 #include "block/io_wait.h"
 #include "block/page_memory.h"
 #include "nexus/geometry.h"
@@ -44,6 +45,10 @@ Task<Result<>> Nexus::begin_rebuild(ChildPtr child) {
     child->map->set_all();
   }
   child->role = SlotRole::kWriter;
+  if (seeded(SeededBug::kHealthyBeforeRebuild)) {
+    child->recorded_healthy = true;
+    static_cast<void>(co_await save(false));
+  }
   if (const uint32_t failed = co_await publish(); (failed >> child->slot & 1) != 0) {
     co_return fail(nexus_error::rebuild_operation(name(), child->uri, "the child cannot be opened"));
   }

@@ -8,6 +8,7 @@
 #include "base/abandonment.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "base/seeded_bug.h"
 #include "block/io_wait.h"
 #include "nexus/nexus_port.h"
 #include "nexus/segment_copy.h"
@@ -157,7 +158,7 @@ Task<> RebuildJob::run() {
 }
 
 Task<bool> RebuildJob::flush() {
-  if (!destination_->has_volatile_cache()) co_return true;
+  if (!destination_->has_volatile_cache() || seeded(SeededBug::kFinishUnflushed)) co_return true;
   const Status flushed = co_await block::perform(*channel_, {.type = IoType::kFlush});
   if (!flushed.is_success()) log::error("rebuild of {}: {}", child_uri_, flushed.to_string());
   co_return flushed.is_success();
@@ -203,12 +204,15 @@ Task<> RebuildJob::copy_all(Copier& copier, size_t index) {
     ++num_copying_;
     const uint64_t lba = segment * segment_blocks;
     const uint64_t num_blocks = std::min(segment_blocks, num_blocks_ > lba ? num_blocks_ - lba : 0);
-    co_await copier.lock.acquire(lba, segment_blocks);
+    const bool locked = !seeded(SeededBug::kRebuildWithoutLock);
+    if (locked) co_await copier.lock.acquire(lba, segment_blocks);
     if (!stopping() && map_->take(segment) && num_blocks > 0 && !co_await copy(copier, lba, num_blocks)) {
-      map_->set(lba, 1);
-      abandon();
+      if (!seeded(SeededBug::kForgetFailedCopy)) {
+        map_->set(lba, 1);
+        abandon();
+      }
     }
-    co_await copier.lock.release();
+    if (locked) co_await copier.lock.release();
     --num_copying_;
   }
   --num_copiers_;
@@ -244,8 +248,10 @@ Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
       log::error("rebuild of {}: no source for blocks {} to {}", child_uri_, lba, lba + num_blocks - 1);
       co_return false;
     }
-    const SegmentCopy done =
-        co_await copy_segment(*from->channel, *channel_, data_start_ + lba, num_blocks, copier.memory.get());
+    const bool swapped = seeded(SeededBug::kResyncWrongWay);
+    block::Channel& good = swapped ? *channel_ : *from->channel;
+    block::Channel& behind = swapped ? *from->channel : *channel_;
+    const SegmentCopy done = co_await copy_segment(good, behind, data_start_ + lba, num_blocks, copier.memory.get());
     if (failure_of(done.status).conflict) {
       owner_.on_conflict(done.outcome == SegmentCopy::Outcome::kReadFailed ? from->uri : child_uri_);
       co_return false;

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "base/log.h"
+#include "base/seeded_bug.h"
 #include "block/device.h"
 #include "block/io_wait.h"
 #include "block/page_memory.h"
@@ -332,10 +333,10 @@ Task<Result<>> MetadataStore::commit(MetadataWrite& write) {
   if (!write.fresh.empty()) {
     if (auto done = co_await write_pages(write.fresh); !done) co_return done;
   }
-  if (!write.fresh.empty() || write.flush_data_first) {
+  if ((!write.fresh.empty() || write.flush_data_first) && !seeded(SeededBug::kMetadataOutOfOrder)) {
     if (auto done = co_await flush(); !done) co_return done;
   }
-  const bool journaled = uses_journal();
+  const bool journaled = uses_journal() && !seeded(SeededBug::kSkipPageJournal);
   const size_t group_size =
       journaled ? format::page_journal_place(layout_).capacity : std::max<size_t>(write.in_place.size(), 1);
   for (size_t at = 0; at < write.in_place.size(); at += group_size) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/seeded_bug.h"
 #include "block/file_device.h"
 #include "nvmf/host/nvmf_scheme.h"
 #include "nvmf/target/controller.h"
@@ -93,6 +94,7 @@ Task<Result<bool>> EngineProgram::share_replica(std::string name, std::vector<st
   }
   auto shared = co_await pool.share(std::move(replica), hosts);
   if (!shared) co_return fail(std::move(shared.error()));
+  if (seeded(SeededBug::kForgetToFence)) co_return true;
   for (;;) {
     auto* subsystem = target.find_subsystem(engine::Shares::nqn_of(name));
     if (subsystem == nullptr) co_return fail(Code::kAborted, "not shared any more");

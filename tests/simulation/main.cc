@@ -5,8 +5,26 @@
 #include <cstdlib>
 
 #include "base/log.h"
+#include "base/seeded_bug.h"
 #include "simulation/campaign.h"
 #include "simulation/fault_plan.h"
+
+namespace {
+
+bool switch_on(std::string_view bug) {
+#ifdef CAIRN_SEEDED_BUGS
+  for (size_t i = 1; i < cairn::kSeededBugNames.size(); ++i) {
+    if (bug == "list") fmt::print("{}\n", cairn::kSeededBugNames[i]);
+    if (bug != cairn::kSeededBugNames[i]) continue;
+    cairn::active_seeded_bug = static_cast<cairn::SeededBug>(i);
+    return true;
+  }
+#endif
+  if (bug != "list") fmt::print(stderr, "no bug is called '{}'\n", bug);
+  return false;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   using namespace cairn;
@@ -15,6 +33,7 @@ int main(int argc, char** argv) {
   uint64_t seed = 0;
   std::vector<std::string> excluded;
   bool logs = false;
+  std::string bug;
   app.add_option("--seed", seed, "Run this seed only");
   app.add_option("--seeds", options.num_seeds, "Run so many seeds")->capture_default_str();
   app.add_option("--first", options.first_seed, "The first of them")->capture_default_str();
@@ -28,7 +47,11 @@ int main(int argc, char** argv) {
   app.add_flag("--keep-going", options.keep_going, "Do not stop at the first failure");
   app.add_flag("--quiet", options.quiet, "No coverage in the summary");
   app.add_flag("--log", logs, "Let the engines log");
+#ifdef CAIRN_SEEDED_BUGS
+  app.add_option("--bug", bug, "Switch this bug on; 'list' names all");
+#endif
   CLI11_PARSE(app, argc, argv);
+  if (!bug.empty() && !switch_on(bug)) return bug == "list" ? 0 : 2;
   for (const std::string& name : excluded) {
     bool known = false;
     for (size_t i = 0; i < simulation::kNumFaultKinds; ++i) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/seeded_bug.h"
 #include "nvme/fabrics.h"
 #include "nvme/nqn.h"
 #include "nvmf/target/controller.h"
@@ -85,8 +86,9 @@ runtime::Task<> QueuePair::execute_connect(Request& request) {
       connection_.set_queue_depth(queue_depth_);
     }
   } else {
-    log::info("nvmf: Connect from {} (queue {}, {} entries) refused: {} ({:#x})", connection_.peer_address().to_string(),
-              command.qid, command.sqsize + 1, nvme::status_name(outcome.status, true), outcome.dw0);
+    log::info("nvmf: Connect from {} (queue {}, {} entries) refused: {} ({:#x})",
+              connection_.peer_address().to_string(), command.qid, command.sqsize + 1,
+              nvme::status_name(outcome.status, true), outcome.dw0);
   }
   finish(request, outcome.status, outcome.dw0);
 }
@@ -126,10 +128,9 @@ runtime::Task<bool> Target::wait_for_predecessors(Subsystem& subsystem, HostId h
   const Subsystem::Use use(subsystem);
   for (;;) {
     const auto& all = subsystem.controllers();
-    const auto ending = std::ranges::find_if(all, [&](const auto& entry) {
-      return entry.second->terminating() && entry.second->host_id() == host_id;
-    });
-    if (ending == all.end()) co_return !subsystem.stopping() && !stopping_;
+    const auto ending = std::ranges::find_if(
+        all, [&](const auto& entry) { return entry.second->terminating() && entry.second->host_id() == host_id; });
+    if (ending == all.end() || seeded(SeededBug::kForgetPredecessors)) co_return !subsystem.stopping() && !stopping_;
     const std::shared_ptr<Controller> controller = ending->second;
     if (!co_await controller->gone().wait()) co_return false;
   }

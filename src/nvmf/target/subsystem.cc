@@ -7,6 +7,7 @@
 
 #include "base/abandonment.h"
 #include "base/log.h"
+#include "base/seeded_bug.h"
 #include "nvmf/target/controller.h"
 #include "nvmf/target/target.h"
 
@@ -69,7 +70,8 @@ void Subsystem::set_allowed_hosts(bool allow_any, std::vector<std::string> hosts
   options_.allowed_hosts = std::move(hosts);
   allowed_hosts_ = {options_.allowed_hosts.begin(), options_.allowed_hosts.end()};
   for (const auto& [cntlid, controller] : controllers_) {
-    if (!allows(controller->host_nqn())) controller->terminate("the host is no longer allowed");
+    if (!allows(controller->host_nqn()) && !seeded(SeededBug::kForgetToFence))
+      controller->terminate("the host is no longer allowed");
   }
   target_.discovery_log_changed();
 }

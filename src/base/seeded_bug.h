@@ -1,0 +1,77 @@
+// Bugs that are put in on purpose, to prove that the cluster simulation would find them (docs/simulation.md). None is
+// compiled unless the build is configured with CAIRN_SEEDED_BUGS; then one at a time can be switched on.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace cairn {
+
+enum class SeededBug : uint8_t {
+  kNone,
+  // nexus
+  kAcknowledgeFailedWrite,   // a write that a child failed is acknowledged, and the child stays
+  kSkipLog,                  // what a child misses is not logged
+  kSkipRecord,               // a child leaves, and the store still calls it healthy
+  kAcknowledgeBeforeRecord,  // a write that a leaving child misses is acknowledged before the record is saved
+  kHealthyBeforeRebuild,     // the record calls a child healthy when its rebuild begins
+  kForgetUnflushed,          // what a leaving child may lose with its cache is not logged
+  kReadFromRebuilding,       // a child that is being rebuilt is read
+  kDropFlush,                // flushes are acknowledged and not sent
+  kViewRevivesDevice,        // a port takes a child's device from a view that is older than its closing
+  kOnlineLeavingChild,       // a child that is still leaving is brought online
+  kTrustReconnected,         // a child that was away for a moment is read as before
+  // rebuild
+  kResyncWrongWay,      // from the child that is behind to the healthy one
+  kRebuildWithoutLock,  // segments are copied while they are written
+  kForgetFailedCopy,    // a segment that could not be copied counts as copied
+  kFinishUnflushed,     // what was copied is not flushed before others rely on it
+  // target and initiator
+  kForgetToFence,       // hosts that are no longer allowed stay connected
+  kResendUnsettled,     // writes are sent again while the old controller may still execute them
+  kForgetPredecessors,  // a host is let in while its former controller still executes commands
+  // pool and disk
+  kMetadataOutOfOrder,  // metadata is written without a flush between the steps
+  kSkipPageJournal,     // pages are overwritten in place without a copy
+  kIgnoreFua,           // a write with FUA stays in the cache
+};
+
+inline constexpr std::array<std::string_view, 22> kSeededBugNames = {
+    "none",
+    "acknowledge_failed_write",
+    "skip_log",
+    "skip_record",
+    "acknowledge_before_record",
+    "healthy_before_rebuild",
+    "forget_unflushed",
+    "read_from_rebuilding",
+    "drop_flush",
+    "view_revives_device",
+    "online_leaving_child",
+    "trust_reconnected",
+    "resync_wrong_way",
+    "rebuild_without_lock",
+    "forget_failed_copy",
+    "finish_unflushed",
+    "forget_to_fence",
+    "resend_unsettled",
+    "forget_predecessors",
+    "metadata_out_of_order",
+    "skip_page_journal",
+    "ignore_fua",
+};
+
+#ifdef CAIRN_SEEDED_BUGS
+inline SeededBug active_seeded_bug = SeededBug::kNone;
+inline bool seeded(SeededBug bug) {
+  return active_seeded_bug == bug;
+}
+#else
+constexpr bool seeded(SeededBug) {
+  return false;
+}
+#endif
+
+}  // namespace cairn
