@@ -201,6 +201,9 @@ class Nexus final : public block::Device,
   runtime::Task<Retirement> retire(ChildPtr child, ChildState state, FaultReason reason, bool lost);
   runtime::Task<> retire_and_answer(ChildPtr child, ChildFailure failure, NexusPort& port, size_t slot);
   void retire_in_background(ChildPtr child, ChildState state, FaultReason reason);
+  // With `health_` held, of a child that is not the last healthy one: it gets no I/O and what it misses is logged, if
+  // `logged`; the record says that it is not healthy. False: the nexus has shut itself down.
+  runtime::Task<bool> take_out(ChildPtr child, bool logged);
   // With `health_` held: gives all ports the present roles; children that a port could not open are retired in the
   // background.
   runtime::Task<uint32_t> publish();
@@ -212,6 +215,8 @@ class Nexus final : public block::Device,
   // With `health_` held: I/O goes to no child any more.
   runtime::Task<> leave_children(PortMode mode);
   void on_device_removed(Child& child);
+  // A remote child with a volatile cache was lost for a moment.
+  runtime::Task<> on_reconnected(ChildPtr child);
   runtime::Reactor& home_reactor() override { return home(); }
   void on_child_failed(NexusPort& port, size_t slot, ChildFailure failure) override;
   void on_child_conflict(size_t slot) override;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/seeded_bug.h"
 #include "nexus/geometry.h"
 #include "nexus/nexus.h"
 #include "nexus/nexus_error.h"
@@ -44,6 +45,13 @@ Task<Result<>> Nexus::attach(ChildPtr child, bool in_sync) {
   child->in_sync = in_sync;
   child->role = in_sync ? SlotRole::kReader : SlotRole::kAway;
   child->device->add_listener(*child);
+  if (auto* remote = dynamic_cast<nvmf::host::NvmeDevice*>(child->device.get()); remote != nullptr) {
+    remote->set_reconnect_hook([nexus = weak_from_this(), its = std::weak_ptr<Child>(child)]() -> Task<> {
+      const auto owner = std::static_pointer_cast<Nexus>(nexus.lock());
+      const ChildPtr lost = its.lock();
+      if (owner != nullptr && lost != nullptr) co_await owner->on_reconnected(lost);
+    });
+  }
   co_return Result<>{};
 }
 
@@ -213,7 +221,7 @@ Task<Result<>> Nexus::online_child(std::string uri) {
   }
   {
     runtime::Deadline deadline(co_await runtime::current_context(), kClosePatience);
-    while (child->closing || child->leaving) {
+    while (child->closing || (child->leaving && !seeded(SeededBug::kOnlineLeavingChild))) {
       if (auto waited = co_await child->closed.wait(); !waited) {
         co_return fail(nexus_error::online_child(name(), uri, std::move(waited.error())));
       }

@@ -5,6 +5,7 @@
 
 #include "base/abandonment.h"
 #include "base/check.h"
+#include "base/seeded_bug.h"
 #include "runtime/reactor.h"
 
 namespace cairn::nexus {
@@ -72,6 +73,7 @@ struct NexusPort::Leg : Io, ListLink<LegLink> {
   NexusPort* port = nullptr;
   Op* op = nullptr;
   Slot* slot = nullptr;
+  uint32_t epoch = 0;  // of the slot when it began
   TimePoint started_at{};
 };
 
@@ -90,6 +92,7 @@ struct NexusPort::Slot {
   std::shared_ptr<DirtyMap> log;
   std::unique_ptr<block::Channel> channel;
   uint32_t num_legs = 0;
+  uint32_t epoch = 0;  // counts how often it was no reader any more
   // One report at a time: posted to the home reactor, answered from there.
   bool reporting = false;
   bool kept = false;
@@ -226,6 +229,7 @@ void NexusPort::start_leg(Op& op, Slot& slot) {
   leg.num_blocks = op.io.num_blocks;
   leg.data = op.io.data;
   leg.read_flags = op.io.read_flags;
+  leg.epoch = slot.epoch;
   leg.started_at = reactor_.round_time();
   legs_.push_back(leg);
   ++op.legs;
@@ -252,7 +256,10 @@ void NexusPort::end_leg(Leg& leg) {
     slot.last_status = status;
     if (failure_of(status).conflict) fence(slot);
   }
-  if (op.is_read()) {
+  if (op.is_read() && status.is_success() && leg.epoch != slot.epoch) {
+    op.restart();  // the child has left meanwhile: nobody knows how old what it gave is
+    begin(op);
+  } else if (op.is_read()) {
     end_read(op, slot, status);
   } else if (op.legs == 0) {
     settle(op);
@@ -278,7 +285,9 @@ NexusPort::Slot* NexusPort::choose_reader(const Op& op) {
   Slot* reported = nullptr;  // what comes of it may wait for the store
   for (size_t i = 1; i <= kMaxChildren; ++i) {
     Slot& slot = *slots_[(next_reader_ + i) % kMaxChildren];
-    if (slot.role != SlotRole::kReader || (op.tried & bit(slot.index)) != 0) continue;
+    const bool readable =
+        slot.role == SlotRole::kReader || (seeded(SeededBug::kReadFromRebuilding) && slot.role == SlotRole::kWriter);
+    if (!readable || (op.tried & bit(slot.index)) != 0) continue;
     if (slot.reporting) {
       reported = &slot;
       continue;
@@ -378,7 +387,8 @@ void NexusPort::start_write(Op& op) {
   for (const auto& slot : slots_) {
     if (slot->role != SlotRole::kReader && slot->role != SlotRole::kWriter) continue;
     const bool skippable = op.io.type == IoType::kFlush || op.io.type == IoType::kReset;
-    if (!skippable || slot->device->supports(op.io.type)) {
+    const bool dropped = seeded(SeededBug::kDropFlush) && op.io.type == IoType::kFlush;
+    if (!dropped && (!skippable || slot->device->supports(op.io.type))) {
       start_leg(op, *slot);
     } else {
       op.ok |= bit(slot->index);  // nothing to flush or to reset
@@ -395,6 +405,7 @@ void NexusPort::note_done(const Op& op, uint32_t members) {
 }
 
 void NexusPort::log_missed(const Op& op, uint32_t slots) {
+  if (seeded(SeededBug::kSkipLog)) return;
   for (const auto& slot : slots_) {
     if ((slots & bit(slot->index)) != 0 && slot->log != nullptr) slot->log->set(op.io.lba, op.io.num_blocks);
   }
@@ -413,7 +424,9 @@ void NexusPort::settle(Op& op) {
   }
   const uint32_t readers = mask(SlotRole::kReader);
   const uint32_t members = readers | mask(SlotRole::kWriter);
-  const uint32_t undecided = (op.failed | op.missed) & (members | mask(SlotRole::kRetiring)) & ~op.kept;
+  uint32_t undecided = (op.failed | op.missed) & (members | mask(SlotRole::kRetiring)) & ~op.kept;
+  if (seeded(SeededBug::kAcknowledgeFailedWrite) && op.ok != 0) undecided = 0;
+  if (seeded(SeededBug::kAcknowledgeBeforeRecord) && (op.failed & members) == 0) undecided = 0;
   if (undecided != 0) {
     for (const auto& slot : slots_) {
       if ((op.failed & ~op.reported & undecided & members & bit(slot->index)) == 0) continue;
@@ -497,11 +510,17 @@ Task<uint32_t> NexusPort::apply(PortView view) {
   for (size_t i = 0; i < kMaxChildren; ++i) {
     Slot& slot = *slots_[i];
     PortView::Slot& wanted = view.slots[i];
-    slot.role = (failed & bit(i)) != 0 ? SlotRole::kRetiring : wanted.role;
+    const SlotRole role = (failed & bit(i)) != 0 ? SlotRole::kRetiring : wanted.role;
+    if (slot.role == SlotRole::kReader && role != SlotRole::kReader) ++slot.epoch;
+    slot.role = role;
     if (slot.role == SlotRole::kAbsent) forget(i);
     slot.local = wanted.local;
     slot.log = std::move(wanted.log);
-    if (wanted.device != nullptr) slot.device = std::move(wanted.device);
+    // Not of a child that has left: its slot may have been closed while this view was on its way.
+    const bool used = wanted.role == SlotRole::kReader || wanted.role == SlotRole::kWriter;
+    if (wanted.device != nullptr && (used || seeded(SeededBug::kViewRevivesDevice))) {
+      slot.device = std::move(wanted.device);
+    }
     if (opened[i] != nullptr) slot.channel = std::move(opened[i]);
   }
   settle_all();

@@ -11,6 +11,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/seeded_bug.h"
 #include "nexus/geometry.h"
 #include "nexus/nexus.h"
 #include "nexus/nexus_error.h"
@@ -48,31 +49,72 @@ Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultRea
     mode_ = PortMode::kFrozen;
     child->role = SlotRole::kAway;
     co_await publish();
-  } else {
-    child->map = was_in_sync && options_.partial_rebuild ? make_map() : nullptr;
-    child->role = SlotRole::kRetiring;
-    co_await publish();
-    // All ports write down by themselves what comes from now on.
-    if (child->map != nullptr && unflushed_ != nullptr) unflushed_->copy_to(*child->map);
-    if (child->map != nullptr && resync_ != nullptr) resync_->unequal().map().copy_to(*child->map);
-    if (child->recorded_healthy) {
-      child->recorded_healthy = false;
-      if (auto saved = co_await save(false); !saved) {
-        co_await self_shutdown(saved.error().to_string());
-        co_return Retirement::kRetired;
-      }
-    }
-    if (log_ != nullptr && was_in_sync) co_await log_->leave(child->slot);
-    if (fenced_) {
-      co_await self_shutdown("another host has reserved a child");
-      co_return Retirement::kRetired;
-    }
-    child->role = SlotRole::kAway;
-    co_await publish();
-    update_capabilities();
+  } else if (!co_await take_out(child, was_in_sync)) {
+    co_return Retirement::kRetired;
   }
   close_in_background(child);
   co_return Retirement::kRetired;
+}
+
+Task<bool> Nexus::take_out(ChildPtr child, bool logged) {
+  child->map = logged && options_.partial_rebuild ? make_map() : nullptr;
+  child->role = SlotRole::kRetiring;
+  co_await publish();
+  // All ports write down by themselves what comes from now on.
+  if (child->map != nullptr && unflushed_ != nullptr && !seeded(SeededBug::kForgetUnflushed)) {
+    unflushed_->copy_to(*child->map);
+  }
+  if (child->map != nullptr && resync_ != nullptr) resync_->unequal().map().copy_to(*child->map);
+  if (child->recorded_healthy && !seeded(SeededBug::kSkipRecord)) {
+    child->recorded_healthy = false;
+    if (auto saved = co_await save(false); !saved) {
+      co_await self_shutdown(saved.error().to_string());
+      co_return false;
+    }
+  }
+  if (log_ != nullptr && logged) co_await log_->leave(child->slot);
+  if (fenced_) {
+    co_await self_shutdown("another host has reserved a child");
+    co_return false;
+  }
+  child->role = SlotRole::kAway;
+  co_await publish();
+  update_capabilities();
+  co_return true;
+}
+
+// Its node may have lost power, and what it had acknowledged since the last flush with it: it is made equal to the
+// others before it is read again. It stays open; its I/O waits in its device meanwhile.
+Task<> Nexus::on_reconnected(ChildPtr child) {
+  const auto guard = co_await health_.lock();
+  if (!guard || state_ != NexusState::kOpen || child->state != ChildState::kOpen || unflushed_ == nullptr) co_return;
+  if (seeded(SeededBug::kTrustReconnected)) co_return;
+  if (!child->healthy()) {
+    // What was copied to it may be gone.
+    if (child->job != nullptr) {
+      child->job->abandon();
+    } else if (child->map != nullptr) {
+      child->map->set_all();
+    }
+    co_return;
+  }
+  if (num_healthy() == 1) {
+    // Nobody has anything better. What was copied from it may be newer than what it has now.
+    for (const ChildPtr& other : children_) {
+      if (other->map != nullptr) unflushed_->copy_to(*other->map);
+    }
+    co_return;
+  }
+  log::warn("nexus {}: child {} was away for a moment, what it may have lost is copied again", name(), child->uri);
+  child->in_sync = false;
+  if (!co_await take_out(child, true)) co_return;
+  run_in_background("rebuild child", [child](Nexus& nexus) -> Task<> {
+    if (nexus.log_ != nullptr) co_await nexus.log_->drop(child->slot);
+    if (auto begun = co_await nexus.begin_rebuild(child); !begun) {
+      log::warn("nexus {}: {}", nexus.name(), begun.error().to_string());
+      co_await nexus.retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
+    }
+  });
 }
 
 void Nexus::retire_in_background(ChildPtr child, ChildState state, FaultReason reason) {

@@ -7,6 +7,7 @@
 #include "base/abandonment.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "base/seeded_bug.h"
 #include "nvmf/host/nvme_channel.h"
 #include "runtime/reactor.h"
 #include "runtime/task_waits.h"
@@ -102,7 +103,7 @@ NvmeDevice::NvmeDevice(std::unique_ptr<const ConnectionOptions> options,
     path->controller->set_listener(*this);
     paths_.push_back(std::move(path));
   }
-  paths_[connected]->connected = true;
+  paths_[connected]->connected = paths_[connected]->was_connected = true;
   paths_[connected]->lost = !paths_[connected]->controller->connected();  // before anybody listened
   paths_[connected]->ana_changed = true;
   for (auto& path : paths_) path->task = home().spawn("nvmf host path", run_path(*path));
@@ -311,6 +312,7 @@ Task<Result<>> NvmeDevice::bring_into_use(Path& path) {
   if (!state) co_return fail(std::move(state.error()));
   path.ana = *state;
   path.gone = false;
+  if (std::exchange(path.was_connected, true) && has_volatile_cache() && reconnect_hook_) co_await reconnect_hook_();
   const auto guard = co_await lock_lanes();
   for (auto& lane : lanes_) {
     if (auto connected = co_await connect_lane(*lane, path); !connected) co_return connected;
@@ -328,7 +330,7 @@ Task<> NvmeDevice::give_up(Path& path) {
       co_await call_on(lane->reactor(), [&lane, &path] { return lane->disconnect(path.index); });
     }
   }
-  const bool settled = co_await path.controller->settle();
+  const bool settled = seeded(SeededBug::kResendUnsettled) || co_await path.controller->settle();
   co_await path.controller->disconnect(false);
   const auto guard = co_await lock_lanes();
   for (auto& lane : lanes_) {

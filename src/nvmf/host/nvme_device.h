@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -50,6 +51,11 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   // controller executes any of it any more, as far as that can be known (Controller::settle). stop() may follow.
   runtime::Task<> abort_io();
 
+  // Home reactor. Runs whenever a way to the namespace that was lost is there again, before I/O goes over it, if there
+  // is a volatile cache: the peer may have lost power, and with it what it had acknowledged. Ends when its task is
+  // cancelled.
+  void set_reconnect_hook(std::function<runtime::Task<>()> hook) { reconnect_hook_ = std::move(hook); }
+
   // Home reactor only from here. UNAVAILABLE: no path at present, or the connection was lost with the command, which
   // may have been executed all the same: none of these is sent twice.
 
@@ -87,6 +93,7 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
     size_t index = 0;
     std::unique_ptr<Controller> controller;
     bool connected = false;  // lanes use it
+    bool was_connected = false;
     bool lost = false;
     bool lanes_to_bind = false;
     bool rescan = false;
@@ -133,6 +140,7 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   bool lanes_locked_ = false;
   runtime::Event lanes_unlocked_;     // pulsed
   std::atomic<bool> volatile_cache_;  // of any of the controllers
+  std::function<runtime::Task<>()> reconnect_hook_;
   bool stopping_ = false;
 };
 
