@@ -11,7 +11,6 @@ Cluster::Cluster(const ClusterOptions& options)
     : options_(options),
       client_state_(kNumBlocks),
       filled_(kNumStorage),
-      power_lost_at_(kNumStorage),
       world_({.seed = options.seed, .trace_text = options.trace_text}) {
   for (size_t i = 0; i < kNumStorage; ++i) {
     storage_.push_back(&world_.add_node({.name = fmt::format("storage{}", i), .num_reactors = 2}));
@@ -42,11 +41,12 @@ Cluster::Cluster(const ClusterOptions& options)
     crash_storage(index, sim::CrashKind::kKill);
     world_.after(milliseconds(500), [this, index] { start_storage(index); });
   };
-  site_.on_nexus_begins = [this](const ReplicaEntry& first) {
-    if (!first.volatile_loss) return;
+  site_.on_nexus_begins = [this](ReplicaEntry& first) {
+    if (!std::exchange(first.volatile_loss, false)) return;
     client_state_.history.lose_volatile();
     coverage_.count("nexus begins with a replica that lost its cache");
   };
+  store_content_.on_saved = [this](const std::string& key, const HealthRecord& record) { note_record(key, record); };
   site_.on_view = [this](const NexusView& view) {
     ++num_views_;
     whole_ =
@@ -89,14 +89,39 @@ void Cluster::crash_storage(size_t index, sim::CrashKind kind) {
   if (!storage_[index]->running() && !(power && storage_[index]->powered())) return;
   storage_[index]->crash(kind);
   if (power) {
-    power_lost_at_[index] = world_.now();
     for (ReplicaEntry& replica : volume_.replicas) {
       if (replica.node != index) continue;
       replica.volatile_loss = true;
       replica.out_of_sync_since_loss = false;
     }
+    forget_volatile();
   }
   if (failure_.empty()) failure_ = check_pool_on_disk(index, false);
+}
+
+// When every replica that the nexus relies on has lost its cache, what was not flushed may be gone for good.
+void Cluster::forget_volatile() {
+  const auto found = store_content_.records.find(volume_.health_key());
+  if (found == store_content_.records.end()) return;
+  for (const auto& child : found->second.children) {
+    const auto replica = std::ranges::find(volume_.replicas, child.uuid,
+                                           [](const ReplicaEntry& entry) { return entry.uuid.to_string(); });
+    if (child.healthy && !replica->volatile_loss) return;
+  }
+  client_state_.history.lose_volatile();
+  coverage_.count("all healthy replicas have lost their caches");
+}
+
+void Cluster::note_record(const std::string& key, const HealthRecord& record) {
+  if (key != volume_.health_key()) return;
+  for (ReplicaEntry& replica : volume_.replicas) {
+    const auto child = std::ranges::find(record.children, replica.uuid.to_string(), &HealthRecord::Child::uuid);
+    if (child == record.children.end() || !child->healthy) {
+      replica.out_of_sync_since_loss = true;
+    } else if (replica.out_of_sync_since_loss) {
+      replica.volatile_loss = false;
+    }
+  }
 }
 
 void Cluster::crash_client(sim::CrashKind kind) {
@@ -173,13 +198,11 @@ std::string Cluster::heal() {
   for (size_t i = 0; i < kNumStorage; ++i) {
     disk(i).set_faults({});
     storage_[i]->files().mend_reads(kDisk);
-    // As with kPowerLoss (fault_plan.cc): not a short power loss.
-    const Duration off = storage_[i]->powered() ? seconds(15) : world_.now() - power_lost_at_[i];
-    world_.after(std::max(Duration{}, seconds(15) - off), [this, i] { start_storage(i); });
+    start_storage(i);
     empty_pool(i);
   }
   start_client();
-  wait_until([] { return false; }, std::max<Duration>(seconds(16), pauses_end_ - world_.now()));
+  wait_until([] { return false; }, std::max(Duration{}, pauses_end_ - world_.now()));
   const TimePoint healed = world_.now();
   const uint64_t writes = client_state_.history.num_writes();
   num_views_ = 0;

@@ -54,6 +54,8 @@ class Cluster {
   void start_control();
   void start_store();
   void crash_storage(size_t index, sim::CrashKind kind);
+  void forget_volatile();
+  void note_record(const std::string& key, const HealthRecord& record);
   void crash_client(sim::CrashKind kind);
   bool wait_until(const std::function<bool()>& done, Duration limit);
   std::string describe();
@@ -92,7 +94,6 @@ class Cluster {
   uint64_t num_views_ = 0;
   bool whole_ = false;  // the newest view
   std::vector<bool> filled_;
-  std::vector<TimePoint> power_lost_at_;
   std::map<std::string, std::string> last_states_;
   std::map<std::pair<uint64_t, uint64_t>, uint64_t> rebuilds_seen_;  // by boot and instance
   sim::World world_;

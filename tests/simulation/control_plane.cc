@@ -86,12 +86,7 @@ void ControlPlane::note_view(const NexusView& view) {
   for (ReplicaEntry& replica : volume_.replicas) {
     const auto child = std::ranges::find(view.children, child_uri(replica, *volume_.target), &nexus::ChildInfo::uri);
     const bool in_sync = child != view.children.end() && child->state == nexus::ChildState::kOpen && child->in_sync;
-    if (!in_sync) {
-      replica.out_of_sync_since_loss = true;
-    } else {
-      replica.in_sync_at = now;
-      if (replica.out_of_sync_since_loss) replica.volatile_loss = false;
-    }
+    if (in_sync) replica.in_sync_at = now;
   }
   site_.on_view(view);
 }
@@ -178,7 +173,7 @@ Task<> ControlPlane::make_nexus() {
     if (healthy && ready_[i]) candidates.push_back(i);
   }
   if (candidates.empty()) co_return;
-  const ReplicaEntry& first = volume_.replicas[candidates[random.below(candidates.size())]];
+  ReplicaEntry& first = volume_.replicas[candidates[random.below(candidates.size())]];
   const size_t target = volume_.wanted_target ? *volume_.wanted_target
                         : random.one_in(2)    ? first.node
                                               : random.below(site_.storage.size());

@@ -24,8 +24,8 @@ struct ReplicaEntry {
   std::string name;
   Uuid uuid;
   size_t node = 0;
-  // Power loss of its node may have taken acknowledged writes from it that were not flushed: since then it was not
-  // seen to become healthy anew.
+  // For the checks, not for the control plane: power loss of its node may have taken acknowledged writes from it that
+  // were not flushed; since then no record has called it unhealthy, and healthy again.
   bool volatile_loss = false;
   bool out_of_sync_since_loss = false;
   TimePoint in_sync_at{};  // last seen
@@ -63,7 +63,7 @@ struct ControlSite {
   // Starts the process of a node anew.
   std::function<void(size_t node)> restart_process;
   // A nexus begins with this replica.
-  std::function<void(const ReplicaEntry&)> on_nexus_begins;
+  std::function<void(ReplicaEntry&)> on_nexus_begins;
   // The newest look at the nexus.
   std::function<void(const NexusView&)> on_view;
 };

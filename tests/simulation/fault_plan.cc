@@ -25,9 +25,6 @@ constexpr unsigned kWeights[kNumFaultKinds] = {6, 6, 2, 1, 2, 3, 2, 3, 2, 3, 4, 
 
 Duration lasting_of(FaultKind kind, runtime::Random& random) {
   switch (kind) {
-    case FaultKind::kPowerLoss:
-      // Longer than the nexus waits for a child: see docs/simulation.md, "Left out".
-      return seconds(15) + milliseconds(random.below(20000));
     case FaultKind::kPause:
       return milliseconds(random.one_in(3) ? random.below(25000) : random.below(3000));
     case FaultKind::kResetConnections:

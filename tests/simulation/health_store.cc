@@ -9,6 +9,7 @@ Task<Result<bool>> HealthStoreServer::put(std::string key, HealthRecord record) 
     co_return fail(Code::kFailedPrecondition, fmt::format("record {} is sealed", key));
   }
   ++content_.num_saves;
+  content_.on_saved(key, record);
   content_.records[std::move(key)] = std::move(record);
   co_return true;
 }

@@ -22,6 +22,7 @@ struct StoreContent {
   std::set<std::string> sealed;
   uint64_t num_saves = 0;
   uint64_t num_refused = 0;  // because sealed
+  std::function<void(const std::string& key, const HealthRecord&)> on_saved;
 };
 
 class HealthStoreServer final : public sim::NodeProgram {
