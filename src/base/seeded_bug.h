@@ -22,6 +22,7 @@ enum class SeededBug : uint8_t {
   kDropFlush,                // flushes are acknowledged and not sent
   kViewRevivesDevice,        // a port takes a child's device from a view that is older than its closing
   kOnlineLeavingChild,       // a child that is still leaving is brought online
+  kRememberMisses,           // a write that a child missed waits for it again when it is being rebuilt
   kTrustReconnected,         // a child that was away for a moment is read as before
   // rebuild
   kResyncWrongWay,      // from the child that is behind to the healthy one
@@ -38,7 +39,7 @@ enum class SeededBug : uint8_t {
   kIgnoreFua,           // a write with FUA stays in the cache
 };
 
-inline constexpr std::array<std::string_view, 22> kSeededBugNames = {
+inline constexpr std::array<std::string_view, 23> kSeededBugNames = {
     "none",
     "acknowledge_failed_write",
     "skip_log",
@@ -50,6 +51,7 @@ inline constexpr std::array<std::string_view, 22> kSeededBugNames = {
     "drop_flush",
     "view_revives_device",
     "online_leaving_child",
+    "remember_misses",
     "trust_reconnected",
     "resync_wrong_way",
     "rebuild_without_lock",

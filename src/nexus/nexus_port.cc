@@ -516,6 +516,7 @@ Task<uint32_t> NexusPort::apply(PortView view) {
     if (slot.role == SlotRole::kAbsent) forget(i);
     slot.local = wanted.local;
     slot.log = std::move(wanted.log);
+    if (slot.role == SlotRole::kAway && !seeded(SeededBug::kRememberMisses)) forget_misses(slot);
     // Not of a child that has left: its slot may have been closed while this view was on its way.
     const bool used = wanted.role == SlotRole::kReader || wanted.role == SlotRole::kWriter;
     if (wanted.device != nullptr && (used || seeded(SeededBug::kViewRevivesDevice))) {
@@ -526,6 +527,16 @@ Task<uint32_t> NexusPort::apply(PortView view) {
   settle_all();
   retry_held();
   co_return failed;
+}
+
+// The child is away, and known to be: writes that wait for others need not wait for that any more, also not when it is
+// being rebuilt before they end.
+void NexusPort::forget_misses(Slot& slot) {
+  for (Op& op : writes_) {
+    if (((op.failed | op.missed) & bit(slot.index)) == 0) continue;
+    log_missed(op, bit(slot.index));
+    for (uint32_t* bits : {&op.failed, &op.missed, &op.reported}) *bits &= ~bit(slot.index);
+  }
 }
 
 // The slot may get another child: what is under way has nothing to do with that one.

@@ -155,6 +155,7 @@ class NexusPort {
   void repair(const Op& op);
   void fence(const Slot& slot);
   void forget(size_t slot);
+  void forget_misses(Slot& slot);
   void check_timeouts();
   uint32_t mask(SlotRole role) const;
 
