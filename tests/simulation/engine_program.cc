@@ -32,7 +32,9 @@ pool::PoolOptions pool_options(engine::Shares& shares) {
 
 EngineProgram::EngineProgram(sim::Node& node, sim::Node& store_node, uint64_t boot)
     : target(nvmf::target::Options{}, reactors_of(node)),
-      shares(target, *runtime::SocketAddress::ip(node.addresses().front(), kTargetPort), ""),
+      shares(target, {.address = *runtime::SocketAddress::ip(node.addresses().front(), kTargetPort),
+                      .ptpl_dir = {},
+                      .ana_reporting = true}),
       store(node, store_node),
       node_(node),
       boot_(boot) {
@@ -122,24 +124,17 @@ Task<Result<bool>> EngineProgram::make_nexus(VolumeSpec volume, uint64_t instanc
   auto made = co_await nexuses->create(std::move(request));
   if (!made) co_return fail(std::move(made.error()));
   instances_[name] = instance;
-  nvmf::target::SubsystemOptions options;
-  options.nqn = nexus_nqn(volume);
-  options.ana_reporting = true;
-  auto subsystem = target.add_subsystem(std::move(options));
-  if (!subsystem) co_return fail(std::move(subsystem.error()));
-  if (auto added = co_await (*subsystem)->add_namespace(*made); !added) co_return fail(std::move(added.error()));
+  if (auto shared = co_await shares.share_nexus(std::move(*made), {}); !shared) {
+    co_return fail(std::move(shared.error()));
+  }
   co_return true;
 }
 
 Task<Result<bool>> EngineProgram::destroy_nexus(VolumeSpec volume) {
   const auto turn = co_await nexus_operations_.lock();
   if (!turn) co_return fail(turn.error());
-  if (target.find_subsystem(nexus_nqn(volume)) != nullptr) {
-    if (auto removed = co_await target.remove_subsystem(nexus_nqn(volume)); !removed) {
-      co_return fail(std::move(removed.error()));
-    }
-  }
   if (nexuses->find(nexus_name(volume)) == nullptr) co_return false;
+  co_await shares.unshare_nexus(nexuses->find(nexus_name(volume)));
   if (auto destroyed = co_await nexuses->destroy(volume.uuid); !destroyed) {
     co_return fail(std::move(destroyed.error()));
   }
