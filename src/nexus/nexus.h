@@ -29,6 +29,7 @@
 #include "block/device.h"
 #include "block/registry.h"
 #include "nexus/child_health.h"
+#include "nexus/child_reservation.h"
 #include "nexus/intent_log.h"
 #include "nexus/nexus_port.h"
 #include "nexus/nexus_snapshot.h"
@@ -68,6 +69,11 @@ struct NvmeParameters {
   uint64_t preempt_key = 0;  // 0: none
   nvme::ReservationType reservation_type = nvme::ReservationType::kWriteExclusiveAllRegistrants;
   bool preempt_holder = false;  // policy Holder; else ArgKey
+
+  ReservationParameters reservation() const {
+    return {
+        .key = reservation_key, .preempt_key = preempt_key, .type = reservation_type, .preempt_holder = preempt_holder};
+  }
 };
 
 struct NexusRequest {
@@ -192,10 +198,15 @@ class Nexus final : public block::Device,
   size_t num_healthy() const;
 
   // nexus_children.cc
-  runtime::Task<Result<>> attach(ChildPtr child, bool in_sync);  // its device: claimed and checked
+  runtime::Task<Result<>> attach(ChildPtr child, bool in_sync);  // its device: claimed and reserved
   runtime::Task<> close_child(ChildPtr child);
   void close_in_background(ChildPtr child);
   Result<> check_last_healthy(const Child& child) const;
+
+  // nexus_reservations.cc
+  runtime::Task<Result<>> reserve_child(Child& child);
+  void on_child_reconnected(Child& child);
+  runtime::Task<> renew_reservation(ChildPtr child);
 
   // nexus_retire.cc
   runtime::Task<Retirement> retire(ChildPtr child, ChildState state, FaultReason reason, bool lost);
@@ -297,6 +308,7 @@ struct Nexus::Child final : block::DeviceListener {
     unlink();
     nexus.on_device_removed(*this);
   }
+  void on_reconnected(block::Device&) override { nexus.on_child_reconnected(*this); }
 
   Nexus& nexus;
   const std::string uri;

@@ -18,7 +18,8 @@ using runtime::Task;
 namespace {
 
 constexpr std::string_view kClaim = "NEXUS_CAS_MODULE";
-constexpr Duration kClosePatience = std::chrono::seconds(20);  // with a device that is being closed: settling takes 11 s
+constexpr Duration kClosePatience =
+    std::chrono::seconds(20);  // with a device that is being closed: settling takes 11 s
 
 std::string uuid_in(const std::string& uri) {
   const auto parsed = block::Uri::parse(uri);
@@ -38,7 +39,16 @@ Task<Result<>> Nexus::attach(ChildPtr child, bool in_sync) {
     co_return fail(nexus_error::invalid_arguments(
         name(), fmt::format("the URI of child {} has no \"uuid=\", which its health is kept under", child->uri)));
   }
-  if (auto claimed = child->device->claim(std::string(kClaim)); !claimed) co_return claimed;
+  const std::shared_ptr<block::Device> device = child->device;
+  if (auto claimed = device->claim(std::string(kClaim)); !claimed) co_return claimed;
+  auto reserved = co_await reserve_child(*child);
+  // A nexus that shut itself down meanwhile has closed the child, and given back the claim.
+  if (child->closing || child->device != device)
+    co_return fail(nexus_error::operation_not_allowed("Nexus is shutdown"));
+  if (!reserved) {
+    device->release_claim();
+    co_return reserved;
+  }
   child->local = child->device->driver_name() != "nvme";
   child->state = ChildState::kOpen;
   child->reason = FaultReason::kUnknown;

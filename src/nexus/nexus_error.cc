@@ -105,6 +105,11 @@ Error invalid_ana_state(string_view nexus, int state) {
           format("Invalid ANA state {} for nexus {}: expected 1 (optimized), 2 (non-optimized) or 3 (inaccessible)",
                  state, nexus)};
 }
+Error reserve_child(string_view nexus, string_view child, Error cause) {
+  return {Code::kInternal,
+          format("Failed to acquire write exclusive reservation on child {} of nexus {}", child, nexus),
+          std::move(cause)};
+}
 Error save_state(string_view nexus, Error cause) {
   return {Code::kInternal, format("Failed to save the state of nexus {}", nexus), std::move(cause)};
 }

@@ -45,6 +45,7 @@ Error no_rebuild_source(std::string_view nexus);
 Error rebuild_operation(std::string_view nexus, std::string_view child, std::string_view why);
 Error create_snapshot(std::string_view nexus, std::string_view why);
 Error invalid_ana_state(std::string_view nexus, int state);
+Error reserve_child(std::string_view nexus, std::string_view child, Error cause);
 Error save_state(std::string_view nexus, Error cause);
 
 }  // namespace cairn::nexus::nexus_error

@@ -241,6 +241,7 @@ Task<Result<NamespaceInfo>> Controller::identify_namespace() {
   }
   info.optimal_io_boundary = ns->noiob;
   info.ana_group = ns->anagrpid;
+  info.persistent_reservations = (ns->rescap & nvme::kRescapPersist) != 0;
 
   // Commands carry 65,536 blocks at most; a namespace without a limit gets one that keeps buffers small.
   constexpr uint32_t kMaxTransfer = 4u << 20;

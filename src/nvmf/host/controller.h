@@ -38,6 +38,7 @@ struct NamespaceInfo {
   bool unmap = false;
   bool write_zeroes_may_deallocate = false;
   bool volatile_cache = false;
+  bool persistent_reservations = false;  // can keep them through a power loss
 };
 
 struct ControllerInfo {

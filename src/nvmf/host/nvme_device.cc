@@ -304,6 +304,7 @@ Task<Result<>> NvmeDevice::connect_path(Path& path) {
   log::info("{}: connected to {}, controller {}", name(), path.controller->path().to_string(),
             path.controller->info().cntlid);
   set_num_blocks(path.controller->namespace_info().num_blocks);
+  announce_reconnection();
   co_return Result<>{};
 }
 
