@@ -12,6 +12,7 @@
 #include "engine/health_store.h"
 #include "engine/json_rpc_server.h"
 #include "engine/node_identity.h"
+#include "engine/snapshot_command.h"
 #include "engine/target_interface.h"
 #include "engine/version.h"
 #include "nvmf/host/nvmf_scheme.h"
@@ -103,6 +104,7 @@ runtime::Task<Result<>> Engine::start_on_primary() {
   nexus_options.intent_log.enabled = options_.intent_log;
   nexus_options.rebuild.limits = options_.rebuild_limits;
   nexus_options.rebuild.verify = options_.rebuild_verify;
+  nexus_options.local_snapshot = take_replica_snapshot;
   nexuses_ = std::make_unique<nexus::NexusRegistry>(*registry_, std::move(nexus_options));
   auto json_rpc = JsonRpcServer::listen(*this, options_.json_rpc_socket);
   if (!json_rpc) co_return fail(Error(json_rpc.error().code(), "cannot start the JSON-RPC server", json_rpc.error()));

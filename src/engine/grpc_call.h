@@ -3,9 +3,11 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <functional>
 #include <utility>
 
+#include "base/duration.h"
 #include "base/error.h"
 #include "runtime/message.h"
 #include "runtime/reactor.h"
@@ -23,6 +25,14 @@ inline grpc::ServerUnaryReactor* answer_now(grpc::CallbackServerContext* context
   auto* reactor = context->DefaultReactor();
   reactor->Finish(std::move(status));
   return reactor;
+}
+
+// How long the caller waits, by its deadline; `otherwise` when it has none.
+inline Duration patience_of(const grpc::CallbackServerContext& context, Duration otherwise) {
+  const auto deadline = context.deadline();
+  if (deadline == std::chrono::system_clock::time_point::max()) return otherwise;
+  const auto left = std::chrono::duration_cast<Duration>(deadline - std::chrono::system_clock::now());
+  return std::clamp<Duration>(left, std::chrono::milliseconds(1), std::chrono::hours(24));
 }
 
 // One call under way; frees itself when it is answered. A client that goes away does not interrupt the work.

@@ -22,14 +22,6 @@ using grpc::ServerUnaryReactor;
 using runtime::Task;
 using NexusPtr = std::shared_ptr<nexus::Nexus>;
 
-// How long the caller waits.
-Duration patience_of(const CallbackServerContext& context) {
-  const auto deadline = context.deadline();
-  if (deadline == std::chrono::system_clock::time_point::max()) return NexusTurns::kPatience;
-  const auto left = std::chrono::duration_cast<Duration>(deadline - std::chrono::system_clock::now());
-  return std::clamp<Duration>(left, std::chrono::milliseconds(1), std::chrono::hours(24));
-}
-
 class NexusService final : public api::NexusRpc::CallbackService {
  public:
   explicit NexusService(Engine& engine) : engine_(engine) {}
@@ -227,9 +219,10 @@ class NexusService final : public api::NexusRpc::CallbackService {
   // A call that has its turn with the nexus of that UUID, whether there is one or not.
   template <typename Body>
   ServerUnaryReactor* in_turn(CallbackServerContext* context, const char* name, const std::string& uuid, Body body) {
-    return UnaryCall::start(context, engine_.primary(), name, [this, &uuid, patience = patience_of(*context), body] {
-      return engine_.nexus_turns().run(uuid, patience, body);
-    });
+    return UnaryCall::start(context, engine_.primary(), name,
+                            [this, &uuid, patience = patience_of(*context, NexusTurns::kPatience), body] {
+                              return engine_.nexus_turns().run(uuid, patience, body);
+                            });
   }
 
   // A change of the nexus of that UUID; answers with the nexus as it is then.

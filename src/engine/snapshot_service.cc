@@ -1,4 +1,4 @@
-// mayastor.v1.SnapshotRpc (shared reference: grpc-v1.md section 10). There is no nexus yet to take snapshots through.
+// mayastor.v1.SnapshotRpc (shared reference: grpc-v1.md section 10).
 #include <fmt/format.h>
 #include <snapshot.grpc.pb.h>
 
@@ -6,6 +6,7 @@
 
 #include "engine/engine.h"
 #include "engine/grpc_call.h"
+#include "engine/nexus_messages.h"
 #include "engine/pool_messages.h"
 #include "engine/services.h"
 #include "engine/snapshot_time.h"
@@ -75,9 +76,13 @@ class SnapshotService final : public api::SnapshotRpc::CallbackService {
 
   grpc::ServerUnaryReactor* CreateNexusSnapshot(grpc::CallbackServerContext* context,
                                                 const api::NexusCreateSnapshotRequest* request,
-                                                api::NexusCreateSnapshotResponse*) override {
-    return answer_now(
-        context, grpc::Status(grpc::StatusCode::NOT_FOUND, fmt::format("Nexus '{}' not found", request->nexus_uuid())));
+                                                api::NexusCreateSnapshotResponse* response) override {
+    return UnaryCall::start(context, engine_.primary(), "nexus snapshot",
+                            [this, request, response, patience = patience_of(*context, NexusTurns::kPatience)] {
+                              return engine_.nexus_turns().run(
+                                  request->nexus_uuid(), patience,
+                                  [this, request, response] { return snapshot_nexus(*request, *response); });
+                            });
   }
 
   grpc::ServerUnaryReactor* ListSnapshot(grpc::CallbackServerContext* context, const api::ListSnapshotsRequest* request,
@@ -134,6 +139,35 @@ class SnapshotService final : public api::SnapshotRpc::CallbackService {
   }
 
  private:
+  runtime::Task<Result<>> snapshot_nexus(const api::NexusCreateSnapshotRequest& request,
+                                         api::NexusCreateSnapshotResponse& response) {
+    auto nexus = find_nexus(engine_, request.nexus_uuid());
+    if (!nexus) co_return fail(std::move(nexus.error()));
+    const auto now = std::chrono::system_clock::now();
+    nexus::SnapshotRequest wanted{
+        .name = request.snapshot_name(),
+        .entity_id = request.entity_id(),
+        .txn_id = request.txn_id(),
+        .create_time = format_snapshot_time(now.time_since_epoch()),
+        .create_time_seconds = static_cast<uint64_t>(std::chrono::system_clock::to_time_t(now)),
+        .replicas = {}};
+    for (const auto& replica : request.replicas()) {
+      wanted.replicas.push_back({.replica_uuid = replica.replica_uuid(), .snapshot_uuid = {}, .skip = replica.skip()});
+      if (replica.has_snapshot_uuid()) wanted.replicas.back().snapshot_uuid = replica.snapshot_uuid();
+    }
+    auto outcome = co_await (*nexus)->create_snapshot(std::move(wanted));
+    if (!outcome) co_return fail(std::move(outcome.error()));
+    fill_nexus(engine_, **nexus, *response.mutable_nexus());
+    *response.mutable_snapshot_timestamp() = to_timestamp(now);
+    for (const auto& replica : outcome->done) {
+      auto& status = *response.add_replicas_done();
+      status.set_replica_uuid(replica.replica_uuid);
+      status.set_status_code(replica.error);
+    }
+    for (const std::string& uuid : outcome->skipped) response.add_replicas_skipped(uuid);
+    co_return Result<>{};
+  }
+
   // One by its UUID; those of a source, newest first; or all.
   std::vector<std::shared_ptr<pool::Replica>> wanted(const api::ListSnapshotsRequest& request) const {
     std::vector<std::shared_ptr<pool::Replica>> found;

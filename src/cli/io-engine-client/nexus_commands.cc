@@ -11,6 +11,7 @@
 #include "cli/io-engine-client/command_groups.h"
 #include "cli/io-engine-client/command_line.h"
 #include "cli/io-engine-client/engine_channel.h"
+#include "cli/io-engine-client/nexus_state_text.h"
 
 namespace cairn::cli {
 namespace {
@@ -42,23 +43,6 @@ struct ChildArguments {
   std::string uuid, uri;
   std::string norebuild = "false";
 };
-
-std::string state_text(v1::NexusState state) {
-  switch (state) {
-    case v1::NEXUS_ONLINE:
-      return "online";
-    case v1::NEXUS_DEGRADED:
-      return "degraded";
-    case v1::NEXUS_FAULTED:
-      return "faulted";
-    case v1::NEXUS_SHUTTING_DOWN:
-      return "shutting_down";
-    case v1::NEXUS_SHUTDOWN:
-      return "shutdown";
-    default:
-      return "unknown";
-  }
-}
 
 std::string state_text(v1::ChildState state) {
   switch (state) {
@@ -293,7 +277,7 @@ Result<> list(bool show_children, EngineChannel& engine, Output& output) {
     if (show_children) headers.push_back("CHILDREN");
     std::vector<Row> rows;
     for (const v1::Nexus& nexus : response.nexus_list()) {
-      rows.push_back({nexus.name(), nexus.uuid(), output.size(nexus.size()), state_text(nexus.state()),
+      rows.push_back({nexus.name(), nexus.uuid(), output.size(nexus.size()), nexus_state_text(nexus.state()),
                       std::to_string(nexus.rebuilds()), nexus.device_uri()});
       if (!show_children) continue;
       std::vector<std::string> uris;

@@ -1,14 +1,16 @@
-// snapshot create_for_replica, list, destroy, create_clone, list_clone.
+// snapshot create_for_nexus, create_for_replica, list, destroy, create_clone, list_clone.
 #include <fmt/format.h>
 #include <google/protobuf/empty.pb.h>
 #include <google/protobuf/util/time_util.h>
 #include <snapshot.pb.h>
 
 #include <CLI/App.hpp>
+#include <algorithm>
 
 #include "cli/io-engine-client/command_groups.h"
 #include "cli/io-engine-client/command_line.h"
 #include "cli/io-engine-client/engine_channel.h"
+#include "cli/io-engine-client/nexus_state_text.h"
 
 namespace cairn::cli {
 namespace {
@@ -20,6 +22,10 @@ struct CreateArguments {
   std::string replica_uuid, name, entity_id, txn_id, uuid;
 };
 
+struct NexusArguments {
+  std::string nexus_uuid, entity_id, txn_id, name, replica_uuids, snapshot_uuids;
+};
+
 struct DestroyArguments {
   std::string uuid, pool_uuid, pool_name;
 };
@@ -27,6 +33,16 @@ struct DestroyArguments {
 struct CloneArguments {
   std::string snapshot_uuid, name, uuid;
 };
+
+std::vector<std::string> split_at_commas(const std::string& text) {
+  std::vector<std::string> parts;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    parts.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return parts;
+}
 
 std::string yes_no(bool value) {
   return value ? "true" : "false";
@@ -63,6 +79,38 @@ Result<> create(const CreateArguments& arguments, EngineChannel& engine, Output&
     output.table({"SNAP_UUID", "SNAP_NAME", "SNAP_SIZE", "CREATE_TIME", "CLONES", "SOURCE_UUID", "SOURCE_SIZE",
                   "POOL_UUID", "ENTITY_ID", "TXN_ID", "VALID_SNAPSHOT", "discarded_snapshot"},
                  {row_of(response.snapshot(), output)}, "");
+  });
+  return {};
+}
+
+Result<> create_for_nexus(const NexusArguments& arguments, EngineChannel& engine, Output& output) {
+  const auto replicas = split_at_commas(arguments.replica_uuids), snapshots = split_at_commas(arguments.snapshot_uuids);
+  if (replicas.size() != snapshots.size()) {
+    return fail(Code::kInvalidArgument, fmt::format("{} replicas, but {} UUIDs of snapshots: each replica needs one",
+                                                    replicas.size(), snapshots.size()));
+  }
+  v1::NexusCreateSnapshotRequest request;
+  request.set_nexus_uuid(arguments.nexus_uuid);
+  request.set_entity_id(arguments.entity_id);
+  request.set_txn_id(arguments.txn_id);
+  request.set_snapshot_name(arguments.name);
+  for (size_t i = 0; i < replicas.size(); ++i) {
+    auto& replica = *request.add_replicas();
+    replica.set_replica_uuid(replicas[i]);
+    replica.set_snapshot_uuid(snapshots[i]);
+  }
+  v1::NexusCreateSnapshotResponse response;
+  output.detail(fmt::format("Taking a snapshot of the nexus {}", arguments.nexus_uuid));
+  if (auto called = engine.call("mayastor.v1.SnapshotRpc/CreateNexusSnapshot", request, response); !called)
+    return called;
+  output.result(response, [&] {
+    const v1::Nexus& nexus = response.nexus();
+    std::vector<Row> rows;
+    for (const auto& replica : response.replicas_done()) {
+      rows.push_back({nexus.uuid(), output.size(nexus.size()), nexus_state_text(nexus.state()), replica.replica_uuid(),
+                      std::to_string(replica.status_code())});
+    }
+    output.table({"NEXUS_UUID", "NEXUS_SIZE", "NEXUS_STATE", "REPLICA_UUID", "STATUS"}, rows, "");
   });
   return {};
 }
@@ -154,6 +202,22 @@ void add_snapshot_commands(CommandLine& line) {
   create_command.add_option("entity_id", created->entity_id, "Whose snapshot it is (the volume)")->required();
   create_command.add_option("txn_id", created->txn_id, "What snapshots of one moment have in common")->required();
   create_command.add_option("snapshot_uuid", created->uuid, "UUID of the snapshot")->required();
+
+  auto of_nexus = std::make_shared<NexusArguments>();
+  CLI::App& nexus_command = line.command(
+      group, "create_for_nexus", "Take a snapshot of all replicas of a nexus at one moment",
+      [of_nexus](EngineChannel& engine, Output& output) { return create_for_nexus(*of_nexus, engine, output); },
+      "io-engine-client snapshot create_for_nexus 44444444-2222-3333-4444-555555555555 volume0 txn1 monday "
+      "REPLICA,REPLICA SNAPSHOT,SNAPSHOT");
+  nexus_command.add_option("nexus_uuid", of_nexus->nexus_uuid, "UUID of the nexus")->required();
+  nexus_command.add_option("entity_id", of_nexus->entity_id, "Whose snapshot it is (the volume)")->required();
+  nexus_command.add_option("txn_id", of_nexus->txn_id, "What snapshots of one moment have in common")->required();
+  nexus_command.add_option("snapshot_name", of_nexus->name, "Name of the snapshots")->required();
+  nexus_command.add_option("replica_uuid", of_nexus->replica_uuids, "UUIDs of all replicas, with commas between them")
+      ->required();
+  nexus_command
+      .add_option("snapshot_uuid", of_nexus->snapshot_uuids, "UUIDs of their snapshots, likewise in the same order")
+      ->required();
 
   auto listed = std::make_shared<std::pair<std::string, std::string>>();
   CLI::App& list_command = line.command(
