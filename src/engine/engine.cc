@@ -105,6 +105,7 @@ runtime::Task<Result<>> Engine::start_on_primary() {
   nexus_options.rebuild.limits = options_.rebuild_limits;
   nexus_options.rebuild.verify = options_.rebuild_verify;
   nexus_options.local_snapshot = take_replica_snapshot;
+  snapshot_rebuilds_ = std::make_unique<nexus::SnapshotRebuilds>(*registry_, nexus_options.rebuild);
   nexuses_ = std::make_unique<nexus::NexusRegistry>(*registry_, std::move(nexus_options));
   auto json_rpc = JsonRpcServer::listen(*this, options_.json_rpc_socket);
   if (!json_rpc) co_return fail(Error(json_rpc.error().code(), "cannot start the JSON-RPC server", json_rpc.error()));
@@ -172,6 +173,8 @@ runtime::Task<> Engine::stop_on_primary() {
   if (json_rpc_ != nullptr) co_await json_rpc_->stop();
   json_rpc_.reset();
   co_await destroy_nexuses();  // those that the last calls made, or that were children of others
+  if (snapshot_rebuilds_ != nullptr) co_await snapshot_rebuilds_->stop();
+  snapshot_rebuilds_.reset();
   if (pools_ != nullptr) co_await pools_->export_all();
   pools_.reset();
   if (target_ != nullptr) co_await target_->stop();

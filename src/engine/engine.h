@@ -16,6 +16,7 @@
 #include "engine/options.h"
 #include "engine/shares.h"
 #include "nexus/nexus_registry.h"
+#include "nexus/snapshot_rebuild.h"
 #include "nvmf/target/target.h"
 #include "pool/pool_registry.h"
 #include "runtime/reactor_group.h"
@@ -51,6 +52,7 @@ class Engine {
   pool::PoolRegistry& pools() { return *pools_; }
   nexus::NexusRegistry& nexuses() { return *nexuses_; }
   NexusTurns& nexus_turns() { return nexus_turns_; }
+  nexus::SnapshotRebuilds& snapshot_rebuilds() { return *snapshot_rebuilds_; }
   // Ends its export, then the nexus. INTERNAL when others hold its device.
   runtime::Task<Result<>> destroy_nexus(std::shared_ptr<nexus::Nexus> nexus);
 
@@ -73,6 +75,7 @@ class Engine {
   std::unique_ptr<nexus::ChildHealthStore> health_store_;  // nullptr: none
   std::unique_ptr<nexus::NexusRegistry> nexuses_;
   NexusTurns nexus_turns_;
+  std::unique_ptr<nexus::SnapshotRebuilds> snapshot_rebuilds_;
   std::unique_ptr<JsonRpcServer> json_rpc_;
   std::unique_ptr<GrpcServer> grpc_;
 };

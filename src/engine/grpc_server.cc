@@ -42,6 +42,7 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::start(Engine& engine, const runt
   parts->services.push_back(make_pool_service(engine));
   parts->services.push_back(make_replica_service(engine));
   parts->services.push_back(make_scrub_service(engine));
+  parts->services.push_back(make_snapshot_rebuild_service(engine));
   parts->services.push_back(make_snapshot_service(engine));
   parts->services.push_back(make_stats_service(engine));
   parts->services.push_back(make_test_service(engine));

@@ -16,6 +16,7 @@ std::unique_ptr<grpc::Service> make_nexus_service(Engine& engine);
 std::unique_ptr<grpc::Service> make_pool_service(Engine& engine);
 std::unique_ptr<grpc::Service> make_replica_service(Engine& engine);
 std::unique_ptr<grpc::Service> make_scrub_service(Engine& engine);
+std::unique_ptr<grpc::Service> make_snapshot_rebuild_service(Engine& engine);
 std::unique_ptr<grpc::Service> make_snapshot_service(Engine& engine);
 std::unique_ptr<grpc::Service> make_stats_service(Engine& engine);
 std::unique_ptr<grpc::Service> make_test_service(Engine& engine);

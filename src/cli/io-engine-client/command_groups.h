@@ -20,6 +20,7 @@ void add_rebuild_commands(CommandLine& line);
 void add_replica_commands(CommandLine& line);
 void add_scrub_commands(CommandLine& line, CLI::App& nexus);  // a group of that of nexuses
 void add_snapshot_commands(CommandLine& line);
+void add_snapshot_rebuild_commands(CommandLine& line);
 void add_stats_commands(CommandLine& line);
 void add_test_commands(CommandLine& line);
 

@@ -67,6 +67,7 @@ int main(int argc, char** argv) {
   add_nexus_commands(line);
   add_rebuild_commands(line);
   add_snapshot_commands(line);
+  add_snapshot_rebuild_commands(line);
   add_bdev_commands(line);
   add_device_commands(line);
   add_controller_commands(line);
