@@ -372,6 +372,72 @@ class Failures(NexusCase):
         self.expect_identical_children(engines)
 
 
+class Children(NexusCase):
+    async def test_add_remove_and_rebuild(self) -> None:
+        engines = self.engines(3, "--rebuild-limit", "2MiB")
+        uris = self.uris(engines)
+        client = self.under_test.client
+        rebuild = lambda verb: client("rebuild", verb, self.identity, uris[1])
+        self.create(uris[:1])
+        path = self.publish().replace("nvmf+tcp", "nvmf")
+        self.finished(self.load(path, "-t", "randwrite", "-b", "65536", "-n", "400"))
+        self.assertEqual(client("nexus", "add", self.identity, uris[1], "true"), f"{self.identity}\n")
+        self.assertEqual(self.child_states(), [["online", "-"], ["degraded", "out of sync"]])
+        self.assertEqual(self.record(), {"clean": False, self.replicas[0]: True, self.replicas[1]: False})
+        self.refused("NOT_FOUND", "Rebuild job not found", "rebuild", "state", self.identity, uris[1])
+        self.assertEqual(rebuild("start"), f"{uris[1]}\n")
+        self.refused("INTERNAL", "already exists", "rebuild", "start", self.identity, uris[1])
+        self.assertEqual(rebuild("state").split(), ["state", "running"])
+        self.assertEqual((self.nexus()["rebuilds"], self.nexus()["state"]), (1, 2))
+        self.assertIn(self.child(uris[1])["rebuild_progress"], range(100))
+        self.assertEqual(rebuild("pause"), f"{uris[1]}\n")
+        self.assertEqual(rebuild("state").split(), ["state", "paused"])
+        self.assertEqual(rebuild("resume"), f"{uris[1]}\n")
+        header, row = rebuild("stats").splitlines()
+        self.assertEqual(header.replace("PROGRESS (%)", "PROGRESS").split(),
+                         "TOTAL RECOVERED TRANSFERRED REMAINING PROGRESS BLK_PER_TASK BLK_SIZE PARTIAL TASKS_TOTAL "
+                         "TASKS_ACTIVE".split())
+        cells = row.split()
+        self.assertEqual([cells[index] for index in (0, 5, 6, 7)], [str(16 * MIB // BLOCK - 1), "128", "512", "false"])
+        self.assertEqual(int(cells[1]) + int(cells[3]), int(cells[0]))
+        self.assertRegex(rebuild("progress"), r"^progress \(%\)\n\d+ *\n$")
+        self.assertEqual(rebuild("stop"), f"{uris[1]}\n")
+        await settled("the rebuild has ended", lambda: self.nexus()["rebuilds"] == 0)
+        self.assertEqual(self.child_states()[1], ["degraded", "out of sync"])
+        client("nexus", "remove", self.identity, uris[1])
+        self.assertEqual(client("nexus", "remove", self.identity, uris[1]), f"Removed {uris[1]} from specified nexus\n")
+        self.assertEqual(self.record(), {"clean": False, self.replicas[0]: True})
+        for uri in uris[1:]:
+            client("nexus", "add", self.identity, uri)
+        self.refused("ALREADY_EXISTS", uris[1], "nexus", "add", self.identity, uris[1])
+        self.finished(self.load(path, "-n", "500"))
+        await self.healthy(3)
+        history = json.loads(client("-o", "json", "rebuild", "history", self.identity))
+        self.assertEqual([(each["child_uri"], each["state"], each["is_partial"]) for each in history["records"]][0],
+                         (uris[1], 2, False))
+        self.assertEqual(sorted(each["child_uri"] for each in history["records"][1:]), sorted(uris[1:]))
+        self.assertEqual({each["state"] for each in history["records"][1:]}, {5})
+
+        for verb, state, reason in (("offline", "degraded", "by client"), ("retire", "faulted", "I/O failure"),
+                                    ("fault", "faulted", "by client")):
+            self.assertEqual(client("nexus", "child", verb, self.identity, uris[2]), f"{uris[2]}\n")
+            await settled(f"the child is {state}", lambda: self.child_states()[2] == [state, reason], self.child_states)
+            if verb != "fault":
+                client("nexus", "child", "online", self.identity, uris[2])
+                await self.healthy(3)
+        self.refused("INTERNAL", "permanently", "nexus", "child", "online", self.identity, uris[2])
+        client("nexus", "child", "offline", self.identity, uris[1])
+        for verb in ("offline", "retire", "fault"):
+            self.refused("FAILED_PRECONDITION", "last child", "nexus", "child", verb, self.identity, uris[0])
+        self.refused("FAILED_PRECONDITION", "last child", "nexus", "remove", self.identity, uris[0])
+        client("nexus", "child", "online", self.identity, uris[1])
+        client("nexus", "remove", self.identity, uris[2])
+        client("nexus", "add", self.identity, uris[2])
+        await self.healthy(3)
+        client("nexus", "destroy", self.identity)
+        self.expect_identical_children(engines)
+
+
 class Refusals(NexusCase):
     def test_create(self) -> None:
         engines = self.engines(2)
