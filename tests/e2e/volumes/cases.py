@@ -59,6 +59,32 @@ def move_from_dead_node(trial: Trial) -> None:
     old.start()
 
 
+def move_from_frozen_node(trial: Trial) -> None:
+    """The old nexus stands still with writes on their way and wakes up when another one has taken over: they must not arrive.
+
+    Reservations are what keeps it from writing; it notices, and shuts itself down."""
+    old, new = trial.target, trial.others[0]
+    old.reachable = False
+    old.engine.freeze()
+    move(trial, old, new)
+    trial.volume.repair()  # the third replica is reserved, too
+    old.engine.thaw()
+    trial.expect_fenced(old)
+    old.reachable = True
+
+
+def move_from_cut_off_node(trial: Trial) -> None:
+    """The old nexus is alive and reaches its remote children, but neither host nor control plane reach it."""
+    old, new = trial.target, trial.others[0]
+    old.reachable = False
+    trial.cluster.network.separate(old.wire, trial.cluster.host_port)
+    move(trial, old, new)
+    trial.volume.repair()  # the third replica is reserved, too
+    trial.expect_fenced(old)
+    trial.cluster.network.rejoin()
+    old.reachable = True
+
+
 def planned_move(trial: Trial) -> None:
     """Nobody is hurt: the nexus is shut down in one place and made in another."""
     old, new, nexus = trial.target, trial.others[0], trial.volume.nexus_uuid
@@ -81,7 +107,8 @@ def move(trial: Trial, old: Node, new: Node) -> None:
 
 def random_fault(trial: Trial, generator: random.Random, etcd: bool) -> str:
     """Hurts any node in any way; says what it did."""
-    moves = {"move from a dead node": move_from_dead_node, "planned move": planned_move}
+    moves = {"move from a dead node": move_from_dead_node, "move from a frozen node": move_from_frozen_node,
+             "planned move": planned_move}
     node = generator.choice(trial.cluster.nodes)
     place = NEXUS if node is trial.target else REPLICA
     faults = [fault for fault in FAULTS if place in fault.at and (etcd or not fault.needs_etcd)]
@@ -110,5 +137,7 @@ def all_cases() -> list[Case]:
             cases.append(Case(f"{fault.name} at the nexus", lambda trial, fault=fault: hurt_target(trial, fault),
                               (fault.name, NEXUS) in QUICK, fault.needs_etcd))
     cases.append(Case("move from a dead node", move_from_dead_node, quick=True))
+    cases.append(Case("move from a frozen node", move_from_frozen_node))
+    cases.append(Case("move from a node that is cut off", move_from_cut_off_node))
     cases.append(Case("planned move", planned_move))
     return cases

@@ -2,19 +2,23 @@
 
 import contextlib
 import pathlib
+import subprocess
 import time
 
-from cluster import BINARIES, MIB, Cluster, Node
+from cluster import BINARIES, MIB, Cluster, ClusterError, Node, until
 from paths import Paths
 from volume import Volume
 from workload import Workload
 
 VOLUME_MIB = 160
 FRESH_BEGIN_MIB, FRESH_MIB = 32, 2  # areas that nobody has written yet, taken one after the other
+SHUTDOWN = 5  # as a state of a nexus in JSON
+FENCED_WRITE_TIMEOUT_S = 120
 
 
 class Trial:
     def __init__(self, folder: pathlib.Path, bin_folder: pathlib.Path = BINARIES, *, etcd: bool = True):
+        self._folder = folder
         self.cluster = Cluster(folder, bin_folder, etcd=etcd)
         self._running = contextlib.ExitStack()
         self._fresh: list[int] = []  # offsets, MiB, of the areas written by write_fresh_area()
@@ -68,6 +72,24 @@ class Trial:
         self.volume.publish(target)
         self.paths.wait_for_live(target)
         return compared
+
+    def expect_fenced(self, old: Node) -> None:
+        """The nexus that was on the old node writes nothing any more, even when somebody there asks it to."""
+        data = self._folder / "fenced"
+        data.write_bytes(b"\xfe" * 4096)
+        uri = f"nvmf://{old.wire.address}:{old.engine.port}/{self.volume.nqn}"
+        result = subprocess.run(old.wire.inside(self.cluster.bin_folder / "initiator", "-o", "8MiB", uri, "write", data),
+                                text=True, capture_output=True, timeout=FENCED_WRITE_TIMEOUT_S)
+        if result.returncode == 0:
+            raise ClusterError(f"the old nexus on node {old.name} took a write: {result.stdout}")
+        until(f"the old nexus on node {old.name} shuts down", lambda: self._old_nexus(old)["state"] == SHUTDOWN,
+              state=lambda: self._old_nexus(old))
+        old.engine.client("nexus", "destroy", self._old_nexus(old)["uuid"])
+
+    @staticmethod
+    def _old_nexus(node: Node) -> dict:
+        (nexus,) = node.query("nexus", "list")["nexus_list"]
+        return nexus
 
     @staticmethod
     def hold(seconds: float) -> None:
