@@ -109,6 +109,9 @@ Task<> Nexus::on_reconnected(ChildPtr child) {
   child->in_sync = false;
   if (!co_await take_out(child, true)) co_return;
   run_in_background("rebuild child", [child](Nexus& nexus) -> Task<> {
+    // Nothing is written to a child that may have forgotten whose it is.
+    if (nexus.request_.nvme.reservation_key != 0) co_await nexus.renew_reservation(child);
+    if (child->state != ChildState::kOpen || nexus.state_ != NexusState::kOpen) co_return;
     if (nexus.log_ != nullptr) co_await nexus.log_->drop(child->slot);
     if (auto begun = co_await nexus.begin_rebuild(child); !begun) {
       log::warn("nexus {}: {}", nexus.name(), begun.error().to_string());
