@@ -186,5 +186,32 @@ TEST(StallDetector, NamesTheTaskThatHoldsAReactor) {
   EXPECT_THAT(stalls[0].to_string(), HasSubstr("task 'hog'"));
 }
 
+TEST(StallDetector, NamesEachTaskOfARound) {
+  std::promise<void> first_noticed;
+  std::promise<void> second_noticed;
+  std::promise<void> over;
+  ReactorGroupOptions options;
+  options.stall_limit = 5ms;
+  options.on_stall = [&](const Stall& stall) {
+    if (stall.ended || stall.task == nullptr) return;
+    if (std::string(stall.task) == "first") first_noticed.set_value();
+    if (std::string(stall.task) == "second") second_noticed.set_value();
+  };
+  auto group = ReactorGroup::start(options);
+  ASSERT_TRUE(group.has_value());
+  auto hold = [](std::promise<void>& noticed, std::promise<void>* ended) -> Task<> {
+    noticed.get_future().wait();
+    if (ended != nullptr) ended->set_value();
+    co_return;
+  };
+  run_on((*group)->primary(), "start both", [&]() -> Task<> {
+    Reactor::current().spawn("first", hold(first_noticed, nullptr));
+    Reactor::current().spawn("second", hold(second_noticed, &over));
+    co_return;
+  }).get();
+  over.get_future().wait();
+  group->reset();
+}
+
 }  // namespace
 }  // namespace cairn::runtime

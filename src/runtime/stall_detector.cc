@@ -53,14 +53,15 @@ void StallDetector::watch() {
 void StallDetector::look_at(Watch& watch) {
   const auto now = std::chrono::steady_clock::now();
   const uint64_t rounds = watch.reactor->rounds();
-  if (rounds != watch.rounds || watch.reactor->sleeping()) {
+  const char* task = watch.reactor->running_task();
+  // Another task of the same round is a stall of its own, also when a starved reactor came late to it.
+  if (rounds != watch.rounds || task != watch.task || watch.reactor->sleeping()) {
     if (watch.reported) on_stall_({watch.reactor->index(), watch.task, now - watch.since, true});
-    watch = {.reactor = watch.reactor, .rounds = rounds, .since = now};
+    watch = {.reactor = watch.reactor, .rounds = rounds, .since = now, .task = task};
     return;
   }
   if (watch.reported || now - watch.since < limit_) return;
   watch.reported = true;
-  watch.task = watch.reactor->running_task();
   on_stall_({watch.reactor->index(), watch.task, now - watch.since, false});
 }
 
