@@ -1,5 +1,7 @@
 """The rig itself, without an engine: the guest's kernel is host and target at once, over its loopback interface."""
 
+import re
+
 from scenario import Rig, expect, expect_equal, scenario
 
 NQN = "nqn.2019-05.io.openebs:selftest"
@@ -61,4 +63,4 @@ def _write_sequences(rig: Rig, device: str) -> int:
     writer.wait_for_output(r"acked 512\n")
     writer.kill(15)
     output = writer.wait().output
-    return int(output.split()[-1])
+    return int(re.findall(r"^acked ([0-9]+)$", output, re.M)[-1])
