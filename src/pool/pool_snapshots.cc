@@ -94,7 +94,10 @@ Task<Result<std::shared_ptr<Replica>>> Pool::create_snapshot(std::shared_ptr<Rep
   above.flags.invalid |= format::BlobFlags::kThin;
   above.set_link(format::kParentLink, making.id);
   std::ranges::fill(above.extent_table, format::kNoExtentPage);
-  if (!above.flags.uses_extent_table()) above.runs = {{format::kNoCluster, static_cast<uint32_t>(above.num_clusters)}};
+  if (!above.flags.uses_extent_table()) {
+    above.runs.clear();
+    if (above.num_clusters > 0) above.runs.push_back({format::kNoCluster, static_cast<uint32_t>(above.num_clusters)});
+  }
   {
     MetadataChange second(space_, *store_);
     auto origin_chain = second.put_chain(above, origin.chain_pages);
