@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <vector>
 
 #include "block/io_wait.h"
@@ -28,10 +27,16 @@ constexpr uint8_t kIdentifyController = 1;
 Result<std::vector<std::byte>> read_file(const std::string& file) {
   std::ifstream stream(file, std::ios::binary);
   if (!stream.is_open()) return fail(Error::from_errno(errno, "open " + file));
-  const std::vector<char> content{std::istreambuf_iterator<char>(stream), {}};
+  // In large pieces: the reactor that sends keep-alives waits meanwhile.
+  constexpr size_t kPiece = size_t{4} << 20;
+  std::vector<std::byte> bytes;
+  while (stream) {
+    const size_t before = bytes.size();
+    bytes.resize(before + kPiece);
+    stream.read(reinterpret_cast<char*>(bytes.data() + before), kPiece);
+    bytes.resize(before + static_cast<size_t>(stream.gcount()));
+  }
   if (stream.bad()) return fail(Error::from_errno(errno, "read " + file));
-  std::vector<std::byte> bytes(content.size());
-  if (!content.empty()) std::memcpy(bytes.data(), content.data(), content.size());
   return bytes;
 }
 
