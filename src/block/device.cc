@@ -72,10 +72,6 @@ void Device::announce_alias_removal(const std::string& alias) {
   for_each_listener([&](DeviceListener& listener) { listener.on_alias_removed(*this, alias); });
 }
 
-void Device::announce_reconnection() {
-  for_each_listener([this](DeviceListener& listener) { listener.on_reconnected(*this); });
-}
-
 void Device::set_num_blocks(uint64_t num_blocks) {
   if (num_blocks_.exchange(num_blocks, std::memory_order_acq_rel) == num_blocks) return;
   for_each_listener([this](DeviceListener& listener) { listener.on_resized(*this); });

@@ -40,8 +40,6 @@ class DeviceListener : public ListLink<> {
   virtual void on_media_error(Device& device, uint64_t lba, uint64_t num_blocks) {
     (void)device, (void)lba, (void)num_blocks;
   }
-  // A device on another node was connected anew: the other end may have been started anew in the meantime.
-  virtual void on_reconnected(Device& device) { (void)device; }
   // The device stays, but who made it through this bdev:/// or loopback:/// URI has destroyed that URI.
   virtual void on_alias_removed(Device& device, const std::string& alias) { (void)device, (void)alias; }
 
@@ -123,7 +121,6 @@ class Device : public std::enable_shared_from_this<Device> {
   void announce_removal();
   void announce_media_error(uint64_t lba, uint64_t num_blocks);
   void announce_alias_removal(const std::string& alias);
-  void announce_reconnection();
 
   // Reads the size again where the driver can; announces a change.
   virtual runtime::Task<Result<>> rescan() = 0;

@@ -205,8 +205,8 @@ class Nexus final : public block::Device,
 
   // nexus_reservations.cc
   runtime::Task<Result<>> reserve_child(Child& child);
-  void on_child_reconnected(Child& child);
-  runtime::Task<> renew_reservation(ChildPtr child);
+  // Of a child whose device was connected anew. Error: no I/O may go to it.
+  runtime::Task<Result<>> renew_reservation(ChildPtr child);
 
   // nexus_retire.cc
   runtime::Task<Retirement> retire(ChildPtr child, ChildState state, FaultReason reason, bool lost);
@@ -226,8 +226,11 @@ class Nexus final : public block::Device,
   // With `health_` held: I/O goes to no child any more.
   runtime::Task<> leave_children(PortMode mode);
   void on_device_removed(Child& child);
-  // A remote child with a volatile cache was lost for a moment.
-  runtime::Task<> on_reconnected(ChildPtr child);
+  // The device of a remote child was connected anew; no I/O goes to it before this has ended. Error: as little after.
+  static runtime::Task<Result<>> look_at_reconnected(std::shared_ptr<Nexus> nexus, ChildPtr child);
+  runtime::Task<Result<>> on_reconnected(ChildPtr child);
+  // With `health_` held, of one with a volatile cache.
+  runtime::Task<> restore_lost_writes(ChildPtr child);
   runtime::Reactor& home_reactor() override { return home(); }
   void on_child_failed(NexusPort& port, size_t slot, ChildFailure failure) override;
   void on_child_conflict(size_t slot) override;
@@ -308,7 +311,6 @@ struct Nexus::Child final : block::DeviceListener {
     unlink();
     nexus.on_device_removed(*this);
   }
-  void on_reconnected(block::Device&) override { nexus.on_child_reconnected(*this); }
 
   Nexus& nexus;
   const std::string uri;

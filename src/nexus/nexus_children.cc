@@ -56,10 +56,8 @@ Task<Result<>> Nexus::attach(ChildPtr child, bool in_sync) {
   child->role = in_sync ? SlotRole::kReader : SlotRole::kAway;
   child->device->add_listener(*child);
   if (auto* remote = dynamic_cast<nvmf::host::NvmeDevice*>(child->device.get()); remote != nullptr) {
-    remote->set_reconnect_hook([nexus = weak_from_this(), its = std::weak_ptr<Child>(child)]() -> Task<> {
-      const auto owner = std::static_pointer_cast<Nexus>(nexus.lock());
-      const ChildPtr lost = its.lock();
-      if (owner != nullptr && lost != nullptr) co_await owner->on_reconnected(lost);
+    remote->set_reconnect_hook([nexus = weak_from_this(), its = std::weak_ptr<Child>(child)]() {
+      return look_at_reconnected(std::static_pointer_cast<Nexus>(nexus.lock()), its.lock());
     });
   }
   co_return Result<>{};

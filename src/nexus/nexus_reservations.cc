@@ -20,30 +20,27 @@ Task<Result<>> Nexus::reserve_child(Child& child) {
   co_return Result<>{};
 }
 
-void Nexus::on_child_reconnected(Child& child) {
-  const ChildPtr self = child_in(child.slot);
-  if (self == nullptr || request_.nvme.reservation_key == 0) return;
-  run_in_background("renew reservation", [self](Nexus& nexus) { return nexus.renew_reservation(self); });
-}
-
-Task<> Nexus::renew_reservation(ChildPtr child) {
+Task<Result<>> Nexus::renew_reservation(ChildPtr child) {
   const ReservationParameters parameters = request_.nvme.reservation();
   auto remote = std::dynamic_pointer_cast<NvmeDevice>(child->device);
-  if (remote == nullptr) co_return;
+  if (parameters.key == 0 || remote == nullptr) co_return Result<>{};
   const auto state = co_await renew(*remote, parameters);
   const bool present = child->device == remote;
   remote.reset();
-  if (!present || child->state != ChildState::kOpen) co_return;
+  if (!present || child->state != ChildState::kOpen) co_return fail(Code::kCancelled, "the child has left");
   if (!state) {
-    log::warn("nexus {}: child {}: {}", name(), child->uri, state.error().to_string());
     // Without a connection: the next one brings us here again.
-    if (state.error().code() == Code::kUnavailable) co_return;
-    co_await retire(child, ChildState::kFaulted, FaultReason::kAdminCommandFailed, false);
-    co_return;
+    if (state.error().code() != Code::kUnavailable) {
+      log::warn("nexus {}: child {}: {}", name(), child->uri, state.error().to_string());
+      run_in_background("retire child", [child](Nexus& nexus) -> Task<> {
+        co_await nexus.retire(child, ChildState::kFaulted, FaultReason::kAdminCommandFailed, false);
+      });
+    }
+    co_return fail(state.error());
   }
-  if (*state == ReservationState::kOurs) co_return;
-  const auto guard = co_await health_.lock();
-  if (guard) co_await self_shutdown(fmt::format("another host has reserved child {}", child->uri));
+  if (*state == ReservationState::kOurs) co_return Result<>{};
+  on_conflict(child->uri);
+  co_return fail(Code::kFailedPrecondition, "another host has reserved it");
 }
 
 }  // namespace cairn::nexus

@@ -83,12 +83,41 @@ Task<bool> Nexus::take_out(ChildPtr child, bool logged) {
   co_return true;
 }
 
-// Its node may have lost power, and what it had acknowledged since the last flush with it: it is made equal to the
-// others before it is read again. It stays open; its I/O waits in its device meanwhile.
-Task<> Nexus::on_reconnected(ChildPtr child) {
+// In a task of its own: that of the device may be cancelled, and a change of health must not end half-way.
+Task<Result<>> Nexus::look_at_reconnected(std::shared_ptr<Nexus> nexus, ChildPtr child) {
+  if (nexus == nullptr || child == nullptr) co_return fail(Code::kCancelled, "the nexus is gone");
+  struct Look {
+    Result<> result;
+    runtime::Event ended;
+  };
+  const auto look = std::make_shared<Look>();
+  nexus->run_in_background("look at child", [child, look](Nexus& owner) -> Task<> {
+    look->result = co_await owner.on_reconnected(child);
+    look->ended.set();
+  });
+  nexus.reset();
+  child.reset();
+  if (auto waited = co_await look->ended.wait(); !waited) co_return fail(waited.error());
+  co_return look->result;
+}
+
+// Its engine may have been started anew, and then it may not know any more whose it is; nor have what it had
+// acknowledged since the last flush, if it was the node.
+Task<Result<>> Nexus::on_reconnected(ChildPtr child) {
+  if (auto renewed = co_await renew_reservation(child); !renewed) co_return renewed;
+  if (state_ == NexusState::kInit) co_return Result<>{};  // nothing was acknowledged yet
   const auto guard = co_await health_.lock();
-  if (!guard || state_ != NexusState::kOpen || child->state != ChildState::kOpen || unflushed_ == nullptr) co_return;
-  if (seeded(SeededBug::kTrustReconnected)) co_return;
+  if (!guard || state_ != NexusState::kOpen || child->state != ChildState::kOpen) {
+    co_return fail(Code::kCancelled, "the child has left");
+  }
+  if (child->device->has_volatile_cache() && unflushed_ != nullptr && !seeded(SeededBug::kTrustReconnected)) {
+    co_await restore_lost_writes(child);
+  }
+  co_return Result<>{};
+}
+
+// It is made equal to the others before it is read again. It stays open; its I/O waits in its device meanwhile.
+Task<> Nexus::restore_lost_writes(ChildPtr child) {
   if (!child->healthy()) {
     // What was copied to it may be gone.
     if (child->job != nullptr) {
@@ -109,8 +138,6 @@ Task<> Nexus::on_reconnected(ChildPtr child) {
   child->in_sync = false;
   if (!co_await take_out(child, true)) co_return;
   run_in_background("rebuild child", [child](Nexus& nexus) -> Task<> {
-    // Nothing is written to a child that may have forgotten whose it is.
-    if (nexus.request_.nvme.reservation_key != 0) co_await nexus.renew_reservation(child);
     if (child->state != ChildState::kOpen || nexus.state_ != NexusState::kOpen) co_return;
     if (nexus.log_ != nullptr) co_await nexus.log_->drop(child->slot);
     if (auto begun = co_await nexus.begin_rebuild(child); !begun) {

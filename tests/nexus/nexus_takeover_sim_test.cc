@@ -210,6 +210,32 @@ TEST(TakeoverAfterRestart, RememberedReservationsKeepTheOldNexusOut) {
   }
 }
 
+// The storage nodes have forgotten everything, and the old nexus is there first: the new one knows whom it replaced.
+TEST(TakeoverAfterRestart, ForgottenReservationsGoToTheNewNexus) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(seed);
+    TakeoverSite site({.seed = seed});
+    ASSERT_TRUE(site.create(site.a(), of_a(kByKey)));
+    site.cut(site.a());
+    ASSERT_TRUE(site.create(site.b(), of_b(kByKey)));
+    ASSERT_TRUE(site.write(site.b(), 2).is_success());
+    site.cut(site.b());
+    site.restart_storage(site.s1());
+    site.restart_storage(site.s2());
+    site.heal(site.a());
+    site.world().run_for(std::chrono::seconds(8));
+    site.heal(site.b());
+    site.world().run_for(std::chrono::seconds(8));
+    EXPECT_FALSE(site.write(site.a(), 9).is_success());
+    site.run_until([&] { return site.is_shut_down(site.a()); });
+    EXPECT_TRUE(site.write(site.b(), 3).is_success());
+    EXPECT_EQ(site.on_disk(site.s1()), 3);
+    EXPECT_EQ(site.on_disk(site.s2()), 3);
+    site.destroy(site.a());
+    site.destroy(site.b());
+  }
+}
+
 // A replica that is local to the new nexus: it is exported to the old one, or it belongs to the new one, never both.
 TEST(TakeoverLocal, OnTheNodeOfAReplica) {
   TakeoverSite site({});

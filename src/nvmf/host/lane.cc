@@ -364,8 +364,12 @@ Task<> Lane::stop() {
 }
 
 Task<Result<QueuePair::Answer>> Lane::run(nvme::Sqe sqe, std::span<std::byte> data) {
-  if (best_ == nullptr) co_return fail(Code::kUnavailable, fmt::format("{}: no path", options_.device_name));
-  Path& path = *best_;
+  Path* usable = best_;
+  for (Path& path : paths_) {
+    if (usable == nullptr && path.queue != nullptr && path.queue->is_open() && !path.disconnecting) usable = &path;
+  }
+  if (usable == nullptr) co_return fail(Code::kUnavailable, fmt::format("{}: no path", options_.device_name));
+  Path& path = *usable;
   ++path.num_users;
   sqe.nsid = namespace_.nsid;
   QueuePair& queue = *path.queue;

@@ -304,21 +304,28 @@ Task<Result<>> NvmeDevice::connect_path(Path& path) {
   log::info("{}: connected to {}, controller {}", name(), path.controller->path().to_string(),
             path.controller->info().cntlid);
   set_num_blocks(path.controller->namespace_info().num_blocks);
-  announce_reconnection();
   co_return Result<>{};
 }
 
 Task<Result<>> NvmeDevice::bring_into_use(Path& path) {
   auto state = co_await path.controller->read_ana_state();
   if (!state) co_return fail(std::move(state.error()));
-  path.ana = *state;
   path.gone = false;
-  if (std::exchange(path.was_connected, true) && has_volatile_cache() && reconnect_hook_) co_await reconnect_hook_();
-  const auto guard = co_await lock_lanes();
-  for (auto& lane : lanes_) {
-    if (auto connected = co_await connect_lane(*lane, path); !connected) co_return connected;
+  // Also a way that is new: while there is no other one, nobody knows what has become of the namespace.
+  const bool anew = std::exchange(path.was_connected, true) || connected_path() == nullptr;
+  const bool look_first = anew && reconnect_hook_ != nullptr;
+  path.ana = look_first ? AnaState::kChange : *state;
+  {
+    const auto guard = co_await lock_lanes();
+    for (auto& lane : lanes_) {
+      if (auto connected = co_await connect_lane(*lane, path); !connected) co_return connected;
+    }
+    path.connected = true;
   }
-  path.connected = true;
+  if (!look_first) co_return Result<>{};
+  if (auto looked = co_await reconnect_hook_(); !looked) co_return looked;
+  path.ana = *state;
+  co_await tell_lanes(path);
   co_return Result<>{};
 }
 

@@ -51,10 +51,10 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   // controller executes any of it any more, as far as that can be known (Controller::settle). stop() may follow.
   runtime::Task<> abort_io();
 
-  // Home reactor. Runs whenever a way to the namespace that was lost is there again, before I/O goes over it, if there
-  // is a volatile cache: the peer may have lost power, and with it what it had acknowledged. Ends when its task is
-  // cancelled.
-  void set_reconnect_hook(std::function<runtime::Task<>()> hook) { reconnect_hook_ = std::move(hook); }
+  // Home reactor. Runs whenever a way to the namespace that was lost is there again, before any I/O goes over it but
+  // for io_command() and the reservations: the peer may have been started anew, and have lost what it had in its cache
+  // or knew of reservations. With an error the way is given up and tried again later. Ends when its task is cancelled.
+  void set_reconnect_hook(std::function<runtime::Task<Result<>>()> hook) { reconnect_hook_ = std::move(hook); }
 
   // Home reactor only from here. UNAVAILABLE: no path at present, or the connection was lost with the command, which
   // may have been executed all the same: none of these is sent twice.
@@ -140,7 +140,7 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   bool lanes_locked_ = false;
   runtime::Event lanes_unlocked_;     // pulsed
   std::atomic<bool> volatile_cache_;  // of any of the controllers
-  std::function<runtime::Task<>()> reconnect_hook_;
+  std::function<runtime::Task<Result<>>()> reconnect_hook_;
   bool stopping_ = false;
 };
 
