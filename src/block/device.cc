@@ -72,6 +72,11 @@ void Device::announce_alias_removal(const std::string& alias) {
   for_each_listener([&](DeviceListener& listener) { listener.on_alias_removed(*this, alias); });
 }
 
+void Device::set_unreachable(bool unreachable) {
+  if (unreachable_.exchange(unreachable, std::memory_order_relaxed) == unreachable || !unreachable) return;
+  for_each_listener([this](DeviceListener& listener) { listener.on_unreachable(*this); });
+}
+
 void Device::set_num_blocks(uint64_t num_blocks) {
   if (num_blocks_.exchange(num_blocks, std::memory_order_acq_rel) == num_blocks) return;
   for_each_listener([this](DeviceListener& listener) { listener.on_resized(*this); });

@@ -40,6 +40,9 @@ class DeviceListener : public ListLink<> {
   virtual void on_media_error(Device& device, uint64_t lba, uint64_t num_blocks) {
     (void)device, (void)lba, (void)num_blocks;
   }
+  // A device on another node: its node has refused every connection for a while. I/O waits on; Device::unreachable()
+  // tells until when.
+  virtual void on_unreachable(Device& device) { (void)device; }
   // The device stays, but who made it through this bdev:/// or loopback:/// URI has destroyed that URI.
   virtual void on_alias_removed(Device& device, const std::string& alias) { (void)device, (void)alias; }
 
@@ -79,6 +82,8 @@ class Device : public std::enable_shared_from_this<Device> {
   uint64_t num_blocks() const { return num_blocks_.load(std::memory_order_acquire); }
   uint64_t size_bytes() const { return num_blocks() * block_size(); }
   bool removed() const { return (gate_.load(std::memory_order_acquire) & kRemoved) != 0; }
+  // A device on another node that refuses connections at present, for longer than a restart of an engine takes.
+  bool unreachable() const { return unreachable_.load(std::memory_order_relaxed); }
   runtime::Reactor& home() const { return home_; }
   // Natively or by emulation. May change with time (a nexus gets another child, a file system turns out to lack a
   // call).
@@ -121,6 +126,8 @@ class Device : public std::enable_shared_from_this<Device> {
   void announce_removal();
   void announce_media_error(uint64_t lba, uint64_t num_blocks);
   void announce_alias_removal(const std::string& alias);
+  // Tells the listeners when it begins.
+  void set_unreachable(bool unreachable);
 
   // Reads the size again where the driver can; announces a change.
   virtual runtime::Task<Result<>> rescan() = 0;
@@ -158,6 +165,7 @@ class Device : public std::enable_shared_from_this<Device> {
   runtime::Reactor& home_;
   std::atomic<uint64_t> num_blocks_;
   std::atomic<uint8_t> gate_{0};
+  std::atomic<bool> unreachable_{false};
   std::vector<std::string> aliases_;
   std::optional<std::string> claimed_by_;
   IntrusiveList<DeviceListener> listeners_;

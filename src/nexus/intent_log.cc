@@ -427,6 +427,7 @@ Task<> IntentLog::write_round(Copy& copy) {
   }
   copy.started_at = Reactor::current().now();
   if (!timeout_check_.armed()) Reactor::current().arm(timeout_check_, *copy.started_at + child_timeout_ / 4);
+  if (copy.channel->device().unreachable()) give_up(copy, {});
   Status status = Status::success();
   for (size_t i = 0; i < copy.pages.size() && status.is_success() && !copy.stopping; ++i) {
     const size_t number = copy.pages[i];
@@ -457,12 +458,24 @@ void IntentLog::check_timeouts() {
   for (const auto& [slot, copy] : copies_) {
     if (!copy->started_at) continue;
     any = true;
-    if (!copy->member || copy->late || now - *copy->started_at < child_timeout_) continue;
-    copy->late = true;
-    owner_.on_log_failed(slot, {.reason = FaultReason::kTimedOut});
+    if (now - *copy->started_at >= child_timeout_) give_up(*copy, {.reason = FaultReason::kTimedOut});
   }
   changed_.pulse();
   if (any) Reactor::current().arm(timeout_check_, now + child_timeout_ / 4);
+}
+
+// What is being written may still come back.
+void IntentLog::give_up(Copy& copy, ChildFailure failure) {
+  if (!copy.member || copy.late) return;
+  copy.late = true;
+  owner_.on_log_failed(copy.slot, failure);
+}
+
+void IntentLog::look_for_unreachable() {
+  for (const auto& [slot, copy] : copies_) {
+    if (copy->started_at && copy->channel->device().unreachable()) give_up(*copy, {});
+  }
+  changed_.pulse();
 }
 
 // ---- Taking back ----

@@ -97,6 +97,8 @@ class IntentLog final : public WritePermits::Keeper {
   runtime::Task<> settle();
   // Takes back what is idle, as it happens by itself from time to time.
   runtime::Task<> sweep(bool at_once);
+  // A child has become unreachable: has failed if it is being written to, or when it is written to next.
+  void look_for_unreachable();
   // Another nexus may have the children: nothing is written any more. close() follows.
   void halt();
   // Answers all questions, ends what runs.
@@ -130,6 +132,7 @@ class IntentLog final : public WritePermits::Keeper {
   void wake_all();
   void progress();
   void check_timeouts();
+  void give_up(Copy& copy, ChildFailure failure);
   void sweep_in_background();
   runtime::Task<bool> flush(std::shared_ptr<block::Device> device);
 

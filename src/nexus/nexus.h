@@ -226,6 +226,7 @@ class Nexus final : public block::Device,
   // With `health_` held: I/O goes to no child any more.
   runtime::Task<> leave_children(PortMode mode);
   void on_device_removed(Child& child);
+  void on_child_unreachable(Child& child);
   // The device of a remote child was connected anew; no I/O goes to it before this has ended. Error: as little after.
   static runtime::Task<Result<>> look_at_reconnected(std::shared_ptr<Nexus> nexus, ChildPtr child);
   runtime::Task<Result<>> on_reconnected(ChildPtr child);
@@ -311,6 +312,7 @@ struct Nexus::Child final : block::DeviceListener {
     unlink();
     nexus.on_device_removed(*this);
   }
+  void on_unreachable(block::Device&) override { nexus.on_child_unreachable(*this); }
 
   Nexus& nexus;
   const std::string uri;

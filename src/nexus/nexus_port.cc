@@ -234,7 +234,8 @@ void NexusPort::start_leg(Op& op, Slot& slot) {
   legs_.push_back(leg);
   ++op.legs;
   ++slot.num_legs;
-  if (!timeout_check_.armed()) reactor_.arm(timeout_check_, reactor_.now() + child_timeout_ / 4);
+  if (!timeout_check_.armed()) reactor_.arm(timeout_check_, leg.started_at + child_timeout_);
+  if (slot.device->unreachable()) report_unreachable(slot);
   slot.channel->submit(leg);
 }
 
@@ -275,7 +276,22 @@ void NexusPort::check_timeouts() {
       report(*leg.slot, {.reason = FaultReason::kTimedOut});
     }
   }
-  if (!legs_.empty()) reactor_.arm(timeout_check_, now + child_timeout_ / 4);
+  if (legs_.empty()) return;
+  // A child that was kept, or is away and has not given back what it has, is looked at again some time later.
+  const TimePoint next = legs_.first()->started_at + child_timeout_;
+  reactor_.arm(timeout_check_, next > now ? next : now + child_timeout_ / 4);
+}
+
+// It may come back, but what waits for it need not wait while others have the same.
+void NexusPort::report_unreachable(Slot& slot) {
+  if (slot.role == SlotRole::kReader || slot.role == SlotRole::kWriter) report(slot, {});
+}
+
+Task<> NexusPort::look_for_unreachable() {
+  for (const auto& slot : slots_) {
+    if (slot->num_legs > 0 && slot->device->unreachable()) report_unreachable(*slot);
+  }
+  co_return;
 }
 
 // ---- Reads ----

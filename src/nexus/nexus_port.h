@@ -107,6 +107,8 @@ class NexusPort {
 
   // On the port's reactor from here.
 
+  // A child has become unreachable: is reported if it has I/O. One that gets some later is reported then.
+  runtime::Task<> look_for_unreachable();
   // Opens what the view needs, then I/O goes by it. Gives the slots whose channel could not be opened (a bit each).
   runtime::Task<uint32_t> apply(PortView view);
   // Of a child that is away or absent: waits until it has given back all I/O, then closes its channel.
@@ -157,6 +159,7 @@ class NexusPort {
   void forget(size_t slot);
   void forget_misses(Slot& slot);
   void check_timeouts();
+  void report_unreachable(Slot& slot);
   uint32_t mask(SlotRole role) const;
 
   Home& home_;

@@ -159,6 +159,26 @@ void Nexus::on_device_removed(Child& child) {
   }
 }
 
+// It is retired when something waits for it, now or later, and another one is healthy: by the ports, the write-intent
+// log, or here. Otherwise it may come back, within the retry window of the device.
+void Nexus::on_child_unreachable(Child& child) {
+  const ChildPtr self = child_in(child.slot);
+  if (self == nullptr || state_ != NexusState::kOpen) return;
+  log::warn("nexus {}: child {} cannot be reached", name(), child.uri);
+  // Copiers hold locks.
+  const bool copied = resync_ != nullptr || (scrub_ != nullptr && !scrub_->ended()) ||
+                      std::ranges::any_of(children_, [&](const ChildPtr& other) {
+                        return other->job != nullptr && (other == self || other->job->source_uri() == self->uri);
+                      });
+  run_in_background("unreachable child", [self, copied](Nexus& nexus) -> Task<> {
+    if (nexus.log_ != nullptr) nexus.log_->look_for_unreachable();
+    for (const auto& port : nexus.ports_) {
+      co_await call_on(port->reactor(), [&port] { return port->look_for_unreachable(); });
+    }
+    if (copied) co_await nexus.retire(self, ChildState::kFaulted, FaultReason::kIoError, false);
+  });
+}
+
 void Nexus::on_child_failed(NexusPort& port, size_t slot, ChildFailure failure) {
   const ChildPtr child = child_in(slot);
   if (child == nullptr) {

@@ -144,5 +144,28 @@ TEST(Reconnect, AfterTheWindowIoFailsWithAPathErrorUntilThereIsAPath) {
   });
 }
 
+// Of a node that says no. Who says nothing may be behind a link that is cut.
+TEST(Reconnect, WhoRefusesForTheWindowIsUnreachableUntilItIsBack) {
+  for_each_sim_seed([](uint64_t seed) {
+    InitiatorSite site(options_of(seed, true));
+    ASSERT_TRUE(site.open(InitiatorSite::uri("refusal_window_ms=1500")));
+    site.world().network().cut_both(site.site().target_node(), site.node());
+    site.world().run_for(seconds(40));
+    EXPECT_FALSE(site.device().unreachable());
+    EXPECT_FALSE(site.device().paths()[0].connected);
+    site.world().network().heal_all();
+    site.run_until([&] { return site.device().paths()[0].connected; });
+    site.site().target_node().crash(CrashKind::kKill);
+    site.world().run_for(milliseconds(1400));
+    EXPECT_FALSE(site.device().unreachable());
+    site.world().run_for(milliseconds(200));
+    EXPECT_TRUE(site.device().unreachable());
+    site.site().restart_target();
+    site.run_until([&] { return site.device().paths()[0].connected; });
+    EXPECT_FALSE(site.device().unreachable());
+    site.end();
+  });
+}
+
 }  // namespace
 }  // namespace cairn::nvmf

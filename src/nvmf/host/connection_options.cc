@@ -51,7 +51,8 @@ class Parser {
           std::tuple("admin_timeout_ms", &options_.admin_timeout, kMinTimeoutMs),
           std::tuple("connect_timeout_ms", &options_.connect_timeout, kMinTimeoutMs),
           std::tuple("keep_alive_ms", &options_.keep_alive, 0u),
-          std::tuple("retry_window_ms", &options_.retry_window, 0u)}) {
+          std::tuple("retry_window_ms", &options_.retry_window, 0u),
+          std::tuple("refusal_window_ms", &options_.refusal_window, 0u)}) {
       if (result) result = parse_duration(key, *field, minimum);
     }
     if (!result) return fail(std::move(result.error()));

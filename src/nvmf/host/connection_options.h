@@ -40,6 +40,9 @@ struct ConnectionOptions {
   Duration keep_alive = std::chrono::seconds(10);      // KATO; 0: none
   // How long I/O waits for a connection before it fails.
   Duration retry_window = std::chrono::seconds(20);
+  // Of nothing but refused connections, until the device calls itself unreachable: who has other copies of the data
+  // need not wait any longer. More than a restart of an engine takes.
+  Duration refusal_window = std::chrono::seconds(2);
 };
 
 // `defaults`: what the process was told; name, NQN and addresses are the URI's. Errors: INVALID_ARGUMENT, naming what

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/abandonment.h"
 #include "base/check.h"
@@ -23,6 +24,7 @@ namespace {
 
 constexpr Duration kFirstBackOff = std::chrono::milliseconds(100);
 constexpr Duration kLongestBackOff = std::chrono::seconds(5);
+constexpr Duration kLongestRefusalBackOff = std::chrono::milliseconds(500);  // within the refusal window
 // How often the state of a path is asked for that is not usable, should an event have been missed.
 constexpr Duration kAnaPollPeriod = std::chrono::seconds(1);
 
@@ -35,6 +37,17 @@ block::Geometry geometry_of(const NamespaceInfo& ns) {
           .physical_block_size = ns.physical_block_size,
           .optimal_io_boundary = ns.optimal_io_boundary,
           .num_blocks = ns.num_blocks};
+}
+
+// Whether a node said no, at once: nobody listens there, or who does will not have us. Silence, or a way that is cut,
+// says nothing about the one at its end.
+bool is_refusal(const Error& error) {
+  if (error.code() == Code::kDeadlineExceeded || error.code() == Code::kCancelled) return false;
+  for (const Error* cause = &error; cause != nullptr; cause = cause->cause()) {
+    const int number = cause->errno_value();
+    if (number == EHOSTUNREACH || number == ENETUNREACH || number == ENETDOWN) return false;
+  }
+  return true;
 }
 
 // Between half of `duration` and all of it, so that hosts do not come back all at once.
@@ -259,10 +272,33 @@ Task<> NvmeDevice::run_path(Path& path) {
     if (!std::exchange(complained, true)) {
       log::warn("{}: {}; trying again", name(), connected.error().to_string());
     }
-    if (!co_await runtime::sleep_for(with_jitter(back_off))) break;
+    note_refusal(path, connected.error());
+    if (!co_await runtime::sleep_for(pause_before_retry(path, back_off))) break;
     back_off = std::min(2 * back_off, kLongestBackOff);
   }
   path.ended.set();
+}
+
+void NvmeDevice::note_refusal(Path& path, const Error& error) {
+  if (!is_refusal(error)) {
+    path.refused_since.reset();
+    return;
+  }
+  const TimePoint now = home().now();
+  if (!path.refused_since) path.refused_since = now;
+  const bool everywhere = std::ranges::all_of(
+      paths_, [&](const auto& p) { return p->refused_since && now - *p->refused_since >= options_->refusal_window; });
+  if (!everywhere || unreachable()) return;
+  log::warn("{}: unreachable, connections are refused", name());
+  set_unreachable(true);
+}
+
+// The refusal window ends with an attempt.
+Duration NvmeDevice::pause_before_retry(const Path& path, Duration back_off) const {
+  if (!path.refused_since || unreachable()) return with_jitter(back_off);
+  const Duration left = *path.refused_since + options_->refusal_window - home().now();
+  const Duration pause = with_jitter(std::min(back_off, kLongestRefusalBackOff));
+  return left > Duration{} ? std::min(pause, left) : pause;
 }
 
 // Until the controller is lost or the device stops.
@@ -322,10 +358,13 @@ Task<Result<>> NvmeDevice::bring_into_use(Path& path) {
     }
     path.connected = true;
   }
-  if (!look_first) co_return Result<>{};
-  if (auto looked = co_await reconnect_hook_(); !looked) co_return looked;
-  path.ana = *state;
-  co_await tell_lanes(path);
+  if (look_first) {
+    if (auto looked = co_await reconnect_hook_(); !looked) co_return looked;
+    path.ana = *state;
+    co_await tell_lanes(path);
+  }
+  path.refused_since.reset();
+  set_unreachable(false);
   co_return Result<>{};
 }
 

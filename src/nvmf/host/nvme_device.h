@@ -3,7 +3,8 @@
 // On the home reactor: a Controller for each path, and a task that connects it, again and again when it is lost, with a
 // back-off that doubles from 100 ms to 5 s. On each reactor with channels: a Lane with the I/O queues. A controller
 // that is lost, or one queue of it, is given up as a whole: its queues are closed, its commands are settled
-// (Controller::settle), then it is connected anew.
+// (Controller::settle), then it is connected anew. When the node of every path has done nothing but refuse that for the
+// refusal window, the device is unreachable (Device::unreachable) until one of them is connected.
 //
 // What I/O gets to see of it: nothing, as long as a path comes back within the retry window. See lane.h.
 #pragma once
@@ -11,6 +12,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -100,6 +102,7 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
     bool ana_changed = false;
     bool gone = false;  // has no such namespace any more; lanes do not use it
     nvme::AnaState ana = nvme::AnaState::kOptimized;
+    std::optional<TimePoint> refused_since;               // every attempt to connect since then was
     std::vector<std::pair<uint16_t, uint16_t>> to_abort;  // QID, CID
     runtime::Event changed;
     runtime::Event ended;
@@ -121,6 +124,8 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   runtime::Task<Result<>> connect_path(Path& path);
   runtime::Task<Result<>> bring_into_use(Path& path);
   runtime::Task<> give_up(Path& path);
+  void note_refusal(Path& path, const Error& error);
+  Duration pause_before_retry(const Path& path, Duration back_off) const;
   runtime::Task<> refresh_namespace(Path& path);
   runtime::Task<> refresh_ana(Path& path);
   runtime::Task<> tell_lanes(Path& path);

@@ -1,0 +1,140 @@
+// A storage node whose engine has died refuses connections at once: hosts wait for it no longer than an engine takes to
+// start anew, and a child that comes back within that time stays.
+#include <gtest/gtest.h>
+
+#include "block/test_world.h"
+#include "fault_site.h"
+
+namespace cairn::nexus {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+const Duration kRefusalWindow = nvmf::host::ConnectionOptions{}.refusal_window;
+constexpr Duration kPatience = milliseconds(200);  // to decide, with the store and the log written
+constexpr uint64_t kSegment = 128;                 // blocks; as large as a region of the log here
+
+// A write that nobody waits for.
+struct Pending {
+  Pending(FaultSite& its_site, uint64_t lba, unsigned reactor)
+      : site(its_site), data(512, std::byte{7}), piece{data.data(), data.size()} {
+    io.type = block::IoType::kWrite;
+    io.lba = lba;
+    io.num_blocks = 1;
+    io.data = {&piece, 1};
+    const runtime::Reactor::Scope scope(site.engine().reactor(reactor));
+    site.process().channels[reactor]->submit(io);
+  }
+  void expect_success() {
+    site.run_until([&] { return io.done; });
+    EXPECT_TRUE(io.status.is_success()) << io.status.to_string();
+  }
+  FaultSite& site;
+  std::vector<std::byte> data;
+  iovec piece;
+  block::TestIo io;
+};
+
+ChildInfo child(FaultSite& site, size_t index) {
+  return site.nexus().children().at(index);
+}
+
+void expect_retired(FaultSite& site, size_t index) {
+  EXPECT_EQ(child(site, index).state, ChildState::kFaulted);
+  EXPECT_EQ(child(site, index).reason, FaultReason::kIoError);
+}
+
+void start_again(FaultSite& site, size_t index) {
+  site.start_storage(site.storage(index));
+  site.run_until([&] { return site.storage_ready(); });
+}
+
+TEST(NexusUnreachable, WritesWaitForAChildThatRefusesNoLongerThanTheWindow) {
+  FaultSite site(1);
+  Pending(site, 0, 0).expect_success();
+  Pending(site, 0, 1).expect_success();
+  site.storage(1).crash(sim::CrashKind::kKill);
+  Pending first(site, 0, 0), second(site, 8, 1);
+  site.world().run_for(kRefusalWindow - kPatience);
+  EXPECT_FALSE(first.io.done || second.io.done);
+  EXPECT_EQ(child(site, 1).state, ChildState::kOpen);
+  site.world().run_for(2 * kPatience);
+  EXPECT_TRUE(first.io.done && second.io.done);
+  expect_retired(site, 1);
+  first.expect_success();
+  second.expect_success();
+  start_again(site, 1);
+  EXPECT_TRUE(site.run(site.nexus().online_child(site.uri(1))));
+  site.wait_whole();
+  EXPECT_TRUE(site.nexus().rebuild_history().back().statistics.is_partial);
+  site.end();
+}
+
+TEST(NexusUnreachable, AChildThatIsBackInTimeStays) {
+  FaultSite site(2);
+  site.storage(1).crash(sim::CrashKind::kKill);
+  Pending write(site, 0, 0);
+  site.world().run_for(kRefusalWindow - milliseconds(700));
+  EXPECT_FALSE(write.io.done);
+  start_again(site, 1);
+  write.expect_success();
+  EXPECT_EQ(child(site, 1).state, ChildState::kOpen);
+  site.wait_whole();  // nobody has brought it back
+  site.end();
+}
+
+TEST(NexusUnreachable, WithoutIoAChildMayBeAwayForLonger) {
+  FaultSite site(3);
+  Pending(site, 0, 0).expect_success();
+  site.storage(2).crash(sim::CrashKind::kKill);
+  site.world().run_for(seconds(10));
+  EXPECT_EQ(child(site, 2).state, ChildState::kOpen);
+  start_again(site, 2);
+  site.world().run_for(seconds(10));
+  site.wait_whole();
+  // The next write begins in the write-intent log.
+  site.storage(2).crash(sim::CrashKind::kKill);
+  site.world().run_for(seconds(10));
+  Pending late(site, 2 * kSegment, 1);
+  site.world().run_for(kPatience);
+  EXPECT_TRUE(late.io.done);
+  expect_retired(site, 2);
+  late.expect_success();
+  site.end();
+}
+
+TEST(NexusUnreachable, TheLastHealthyChildIsWaitedFor) {
+  FaultSite site(4);
+  Pending(site, 0, 0).expect_success();
+  for (const size_t other : {0, 1}) {
+    EXPECT_TRUE(site.run(site.nexus().fault_child(site.uri(other), FaultReason::kOffline)));
+  }
+  site.storage(2).crash(sim::CrashKind::kKill);
+  Pending write(site, 0, 0), elsewhere(site, 2 * kSegment, 1);
+  site.world().run_for(seconds(15));
+  EXPECT_FALSE(write.io.done || elsewhere.io.done);
+  EXPECT_EQ(child(site, 2).state, ChildState::kOpen);
+  start_again(site, 2);
+  write.expect_success();
+  elsewhere.expect_success();
+  EXPECT_FALSE(site.nexus().frozen());
+  site.end();
+}
+
+TEST(NexusUnreachable, ARebuildDoesNotWaitForItsDestination) {
+  FaultSite site(5);
+  Pending(site, 0, 0).expect_success();
+  EXPECT_TRUE(site.run(site.nexus().remove_child(site.uri(1))));
+  site.nexus().set_rebuild_limits({.max_bytes_per_second = 64 << 10});
+  EXPECT_TRUE(site.run(site.nexus().add_child(site.uri(1), true)));
+  site.world().run_for(seconds(1));
+  site.storage(1).crash(sim::CrashKind::kKill);
+  site.world().run_for(kRefusalWindow + kPatience);
+  EXPECT_EQ(site.nexus().num_rebuilds(), 0u);
+  EXPECT_EQ(site.nexus().children().back().state, ChildState::kFaulted);
+  site.end();
+}
+
+}  // namespace
+}  // namespace cairn::nexus
