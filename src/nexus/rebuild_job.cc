@@ -188,7 +188,8 @@ Task<> RebuildJob::take_turn(size_t index, uint64_t bytes) {
     } else {
       co_return;
     }
-    if (auto slept = co_await runtime::sleep_for(pause); !slept) abandon();
+    const runtime::Deadline deadline(co_await runtime::current_context(), pause);
+    if (auto waited = co_await changed_.wait(); !waited && !deadline.fired()) abandon();
   }
 }
 
