@@ -15,6 +15,7 @@
 #include "block/malloc_device.h"
 #include "nexus/child_health_file.h"
 #include "nexus/nexus_registry.h"
+#include "runtime/sim/run_task.h"
 #include "runtime/sim/world.h"
 
 namespace cairn::nexus {
@@ -110,12 +111,7 @@ class NexusSite {
   }
   template <typename T>
   T run(runtime::Task<T> task) {
-    std::optional<T> result;
-    run_plain([](runtime::Task<T> body, std::optional<T>& out) -> runtime::Task<> {
-      out.emplace(co_await std::move(body));
-    }(std::move(task), result));
-    CAIRN_CHECK(result.has_value());
-    return std::move(*result);
+    return runtime::sim::run_task(world_, node_, std::move(task), kLimit);
   }
   void run_plain(runtime::Task<> task) {
     const auto result = world_.run_task(node_, "test", std::move(task), kLimit);

@@ -17,6 +17,7 @@
 #include "block/registry.h"
 #include "pool/check/pool_check.h"
 #include "pool/pool_registry.h"
+#include "runtime/sim/run_task.h"
 #include "runtime/sim/world.h"
 
 namespace cairn::pool {
@@ -92,11 +93,7 @@ class TestSite {
   }
   template <typename T>
   T run(runtime::Task<T> task) {
-    std::optional<T> result;
-    run([](runtime::Task<T> body, std::optional<T>& out) -> runtime::Task<> { out.emplace(co_await std::move(body)); }(
-                                                             std::move(task), result));
-    CAIRN_CHECK(result.has_value());
-    return std::move(*result);
+    return sim::run_task(*world_, *node_, std::move(task), kPatience);
   }
   void run_until(const std::function<bool()>& done) {
     ASSERT_EQ(world_->run_until(done, kPatience), sim::RunResult::kDone) << world_->waiting_tasks();

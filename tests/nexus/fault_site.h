@@ -20,6 +20,7 @@
 #include "nvmf/host/nvmf_scheme.h"
 #include "nvmf/target/block_history.h"
 #include "nvmf/target/target.h"
+#include "runtime/sim/run_task.h"
 #include "runtime/sim/world.h"
 
 namespace cairn::nexus {
@@ -140,15 +141,7 @@ class FaultSite {
   }
   template <typename T>
   T run(Task<T> task) {
-    std::optional<T> result;
-    const auto ended = world_.run_task(
-        engine_, "test",
-        [](Task<T> body, std::optional<T>& out) -> Task<> { out.emplace(co_await std::move(body)); }(std::move(task),
-                                                                                                     result),
-        kLimit);
-    if (ended != sim::RunResult::kDone) fmt::print(stderr, "{}\n", world_.waiting_tasks());
-    CAIRN_CHECK(ended == sim::RunResult::kDone);
-    return std::move(*result);
+    return sim::run_task(world_, engine_, std::move(task), kLimit);
   }
 
   void start_storage(sim::Node& node) {
@@ -190,15 +183,8 @@ class FaultSite {
     });
     engine_.start();
     const auto record = [this] {
-      std::optional<Result<HealthRecord>> loaded;
       const ChildHealthFile files("/var/nexus");
-      world_.run_task(
-          engine_, "load",
-          [](const ChildHealthFile& store, std::optional<Result<HealthRecord>>& out) -> Task<> {
-            out.emplace(co_await store.load(nexus_uuid().to_string()));
-          }(files, loaded),
-          kLimit);
-      return **loaded;
+      return *run(files.load(nexus_uuid().to_string()));
     }();
     engine_.stop();
     std::vector<size_t> taken;

@@ -22,6 +22,7 @@
 #include "nvmf/host/nvmf_scheme.h"
 #include "nvmf/target/target.h"
 #include "pool/pool_registry.h"
+#include "runtime/sim/run_task.h"
 #include "runtime/sim/world.h"
 
 namespace cairn::nexus {
@@ -157,15 +158,7 @@ class SnapshotSite {
   }
   template <typename T>
   T run(Task<T> task, size_t on = 0) {
-    std::optional<T> result;
-    const auto ended = world_.run_task(
-        node(on), "test",
-        [](Task<T> body, std::optional<T>& out) -> Task<> { out.emplace(co_await std::move(body)); }(std::move(task),
-                                                                                                     result),
-        kLimit);
-    if (ended != sim::RunResult::kDone) fmt::print(stderr, "{}\n", world_.waiting_tasks());
-    CAIRN_CHECK(ended == sim::RunResult::kDone);
-    return std::move(*result);
+    return sim::run_task(world_, node(on), std::move(task), kLimit);
   }
 
   static std::string snapshot_uuid(uint64_t number, size_t child) {

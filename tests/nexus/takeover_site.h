@@ -18,6 +18,7 @@
 #include "nexus/nexus_registry.h"
 #include "nvmf/host/nvmf_scheme.h"
 #include "nvmf/target/target.h"
+#include "runtime/sim/run_task.h"
 #include "runtime/sim/world.h"
 
 namespace cairn::nexus {
@@ -136,15 +137,7 @@ class TakeoverSite {
   }
   template <typename T>
   T run(sim::Node& node, Task<T> task) {
-    std::optional<T> result;
-    const auto ended = world_.run_task(
-        node, "test",
-        [](Task<T> body, std::optional<T>& out) -> Task<> { out.emplace(co_await std::move(body)); }(std::move(task),
-                                                                                                     result),
-        kLimit);
-    if (ended != sim::RunResult::kDone) fmt::print(stderr, "{}\n", world_.waiting_tasks());
-    CAIRN_CHECK(ended == sim::RunResult::kDone);
-    return std::move(*result);
+    return sim::run_task(world_, node, std::move(task), kLimit);
   }
 
   NexusRequest request(NvmeParameters nvme, std::vector<std::string> children = {}) {

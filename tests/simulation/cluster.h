@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/sim/run_task.h"
 #include "simulation/client.h"
 #include "simulation/control_plane.h"
 #include "simulation/coverage.h"
@@ -105,12 +106,7 @@ class Cluster {
 
 template <typename T>
 std::optional<T> Cluster::run_on(sim::Node& node, Task<T> task) {
-  std::optional<T> result;
-  auto wrap = [](Task<T> body, std::optional<T>& out) -> Task<> { out.emplace(co_await std::move(body)); };
-  if (world_.run_task(node, "check", wrap(std::move(task), result), kOperationLimit) != sim::RunResult::kDone) {
-    return std::nullopt;
-  }
-  return result;
+  return sim::try_task(world_, node, std::move(task), kOperationLimit);
 }
 
 }  // namespace cairn::simulation
