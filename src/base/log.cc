@@ -15,6 +15,13 @@ namespace {
 
 std::atomic<Level> current_level{Level::kInfo};
 
+// Not spdlog's default one, which belongs to the program that may have us as a library. Never destroyed: threads may
+// log until the very end.
+std::shared_ptr<spdlog::logger>& logger() {
+  static auto& ours = *new std::shared_ptr<spdlog::logger>(spdlog::default_logger());
+  return ours;
+}
+
 spdlog::level::level_enum spdlog_level(Level level) {
   switch (level) {
     case Level::kTrace: return spdlog::level::trace;
@@ -47,11 +54,11 @@ std::string escape_percent(const std::string& text) {
 }  // namespace
 
 void configure(const Options& options) {
-  std::shared_ptr<spdlog::logger> logger;
+  std::shared_ptr<spdlog::logger> made;
   if (options.colour && !options.json) {
-    logger = std::make_shared<spdlog::logger>("cairn", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
+    made = std::make_shared<spdlog::logger>("cairn", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
   } else {
-    logger = std::make_shared<spdlog::logger>("cairn", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    made = std::make_shared<spdlog::logger>("cairn", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   }
   auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
   formatter->add_flag<JsonMessageFlag>('J');
@@ -64,10 +71,10 @@ void configure(const Options& options) {
     formatter->set_pattern((options.date ? std::string("[%Y-%m-%dT%H:%M:%S.%fZ ") : std::string("[")) +
                            (host.empty() ? "" : host + " ") + "%^%l%$] %v");
   }
-  logger->set_formatter(std::move(formatter));
-  logger->set_level(spdlog::level::trace);  // filtered by level() before formatting
-  logger->flush_on(spdlog::level::info);
-  spdlog::set_default_logger(std::move(logger));
+  made->set_formatter(std::move(formatter));
+  made->set_level(spdlog::level::trace);  // filtered by level() before formatting
+  made->flush_on(spdlog::level::info);
+  logger() = std::move(made);
   set_level(options.level);
 }
 
@@ -75,7 +82,7 @@ Level level() { return current_level.load(std::memory_order_relaxed); }
 void set_level(Level level) { current_level.store(level, std::memory_order_relaxed); }
 
 void write(Level level, std::string_view message) {
-  spdlog::default_logger_raw()->log(spdlog_level(level), spdlog::string_view_t(message.data(), message.size()));
+  logger()->log(spdlog_level(level), spdlog::string_view_t(message.data(), message.size()));
 }
 
 }  // namespace cairn::log
