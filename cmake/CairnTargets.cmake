@@ -1,7 +1,7 @@
 # Targets of the source tree. One library a folder; its links are its only way to other folders, and the table below is
 # the only place where they are allowed. A link that the table does not name stops the configuration.
 
-set(CAIRN_LAYERS base runtime runtime_sim nvme block nvmf_host nvmf_target pool_format pool_check pool_signature pool nexus etcd engine cli)
+set(CAIRN_LAYERS base runtime runtime_sim nvme block nvmf_host nvmf_target pool_format pool_check pool_signature pool nexus embed etcd engine cli)
 set(CAIRN_MAY_USE_base "")
 set(CAIRN_MAY_USE_runtime base)
 set(CAIRN_MAY_USE_runtime_sim base runtime)
@@ -14,9 +14,14 @@ set(CAIRN_MAY_USE_pool_check base pool_format)
 set(CAIRN_MAY_USE_pool_signature base runtime nvme block pool_format)
 set(CAIRN_MAY_USE_pool base runtime nvme block pool_format pool_check pool_signature)
 set(CAIRN_MAY_USE_nexus base runtime nvme block nvmf_host pool)
+set(CAIRN_MAY_USE_embed base runtime nvme block nvmf_host nexus)
 set(CAIRN_MAY_USE_etcd base runtime)
 set(CAIRN_MAY_USE_engine base runtime nvme block nvmf_host nvmf_target pool nexus etcd)
 set(CAIRN_MAY_USE_cli base runtime nvme block nvmf_host pool_format pool_check)
+
+# Those that become part of the installed library. Compiled once, for it and for the programs; not when they are instrumented, which is for
+# tests only.
+set(CAIRN_EMBEDDED_LAYERS base runtime nvme block nvmf_host nexus embed)
 
 # cairn_library(<layer> SOURCES a.cc ... [USES base ...] [LINK external ...])
 # Headers are included from src/ ("pool/cluster_map.h"). check_layers.py (run by the test suite) verifies the includes.
@@ -34,6 +39,10 @@ function(cairn_library layer)
     target_link_libraries(cairn_${layer} PUBLIC cairn_${used})
   endforeach()
   target_link_libraries(cairn_${layer} PUBLIC ${ARG_LINK})
+  if(layer IN_LIST CAIRN_EMBEDDED_LAYERS AND NOT CAIRN_SANITIZE AND NOT CAIRN_FUZZ)
+    set_target_properties(cairn_${layer} PROPERTIES
+      POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
+  endif()
 endfunction()
 
 # cairn_test(<name> SOURCES a_test.cc ... LINK cairn_base ... [LABELS ...] [TIMEOUT seconds])
