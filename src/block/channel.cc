@@ -1,5 +1,7 @@
 #include "block/channel.h"
 
+#include <utility>
+
 #include "base/abandonment.h"
 #include "base/check.h"
 #include "block/device.h"
@@ -104,6 +106,32 @@ void Channel::emulate(Io& io) {
   }
   if (emulation_ == nullptr) emulation_ = std::make_unique<Emulation>(*this);
   emulation_->start(io);
+}
+
+void Channel::pass_on(Io& io, Channel& base, uint64_t lba, uint8_t mark, void (*came_back)(Io& io)) {
+  io.passed_on_ = {.by = this, .complete = io.complete, .lba = io.lba, .mark = mark};
+  io.lba = lba;
+  io.complete = came_back;
+  // As submit() does, but for what has been seen to already: the time, the pieces.
+  ++base.in_flight_;
+  Device& device = *base.device_;
+  const uint8_t gate = device.gate_.load(std::memory_order_acquire);
+  if (gate == 0 && is_in_range(lba, io.num_blocks, device.num_blocks()) && device.supports_natively(io.type))
+      [[likely]] {
+    base.start(io);
+  } else if (gate == 0 || base.admit(io, gate)) {
+    base.proceed(io);
+  }
+}
+
+Channel::TakenBack Channel::take_back(Io& io) {
+  Io::PassedOn& passed_on = io.passed_on_;
+  Channel* const by = std::exchange(passed_on.by, nullptr);
+  CAIRN_CHECK(by != nullptr);
+  io.lba = passed_on.lba;
+  io.complete = passed_on.complete;
+  io.part_ = Io::Part::kWhole;  // faults of the other device may have been watched for
+  return {*by, passed_on.mark};
 }
 
 void Channel::start_step(Io& step) {

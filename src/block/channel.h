@@ -50,6 +50,17 @@ class Channel {
   // call).
   void emulate(Io& io);
 
+  // For a driver that only finds other blocks: `io` itself goes on to `base`, a channel of another device, as an I/O
+  // there at `lba`. Inside start() only, and where may_pass_on(io). When it is done, `came_back` is called instead of
+  // the submitter's completion; it must call take_back(io) first, and finish(io, io.status) last.
+  static bool may_pass_on(const Io& io) { return io.part_ == Io::Part::kWhole && io.passed_on_.by == nullptr; }
+  void pass_on(Io& io, Channel& base, uint64_t lba, uint8_t mark, void (*came_back)(Io& io));
+  struct TakenBack {
+    Channel& channel;  // whose pass_on() it was
+    uint8_t mark;      // given to that
+  };
+  static TakenBack take_back(Io& io);
+
  private:
   friend class Emulation;
   friend class FaultFilter;

@@ -15,6 +15,8 @@
 
 namespace cairn::block {
 
+class Channel;
+
 enum class IoType : uint8_t {
   kRead,             // num_blocks at lba into `data`
   kWrite,            // `data` to num_blocks at lba
@@ -66,11 +68,19 @@ class Io : public ListLink<> {
     kWatched,  // its device had faults injected when it was submitted
   };
   Part part_ = Part::kWhole;
+  // By Channel::pass_on(), while it is with another device than the one it was submitted to.
+  struct PassedOn {
+    Channel* by = nullptr;
+    void (*complete)(Io& io) = nullptr;
+    uint64_t lba = 0;
+    uint8_t mark = 0;
+  };
+  PassedOn passed_on_;
   alignas(16) std::byte driver_area_[kDriverAreaSize];
 };
 
-// The driver's own state of an Io, in place: T must fit. Only the device the Io was submitted to may use it, between
-// submit and complete.
+// The driver's own state of an Io, in place: T must fit. Only the device the Io was submitted to (or the one that it
+// was passed on to) may use it, between submit and complete.
 class DriverArea {
  public:
   template <typename T, typename... Args>

@@ -20,6 +20,10 @@ namespace {
 constexpr uint32_t kReadFlagCurrentUnwritten = 1u << 21;  // by this volume
 constexpr uint32_t kReadFlagUnwritten = 1u << 22;         // by this volume or any ancestor
 
+void fill_with_zeroes(std::span<const iovec> pieces) {
+  for (const iovec& piece : pieces) std::memset(piece.iov_base, 0, piece.iov_len);
+}
+
 }  // namespace
 
 // ---- ReplicaStep, ReplicaPort ----
@@ -29,7 +33,10 @@ ReplicaStep::ReplicaStep()
 
 void ReplicaPort::adopt(std::shared_ptr<const MapChain> chain, runtime::Message& ended, runtime::Reactor& home) {
   CAIRN_CHECK(ended_ == nullptr && under_way_[generation_ ^ 1] == 0);
-  if (chain != nullptr) chain_ = std::move(chain);
+  if (chain != nullptr) {
+    chain_ = std::move(chain);
+    own_ = chain_->own.get();
+  }
   generation_ ^= 1;
   ended_ = &ended;
   home_ = &home;
@@ -53,7 +60,8 @@ ReplicaChannel::ReplicaChannel(std::shared_ptr<block::Device> device, ReplicaPor
       blocks_per_cluster_(replica().pool().layout().cluster_size / Channel::device().block_size()),
       shift_(std::has_single_bit(blocks_per_cluster_) ? static_cast<unsigned>(std::countr_zero(blocks_per_cluster_))
                                                       : 0),
-      release_clusters_(replica().pool().options().unmap_releases_clusters) {}
+      release_clusters_(replica().pool().options().unmap_releases_clusters),
+      read_only_(replica().read_only_) {}
 
 Replica& ReplicaChannel::replica() const {
   return static_cast<Replica&>(device());
@@ -61,28 +69,61 @@ Replica& ReplicaChannel::replica() const {
 
 void ReplicaChannel::start(block::Io& io) {
   switch (io.type) {
-    case IoType::kFlush:
-    case IoType::kReset: {
-      ReplicaStep& step = make_step(io, 0, 0);
-      block::DriverArea::construct<Whole>(io).under_way = 1;
-      port_.begin(step);
-      step.type = io.type == IoType::kFlush ? IoType::kFlush : IoType::kReset;
-      disk_.channel->submit(step);
-      return;
-    }
+    case IoType::kRead:
+      if (transfer_at_once(io)) return;
+      break;
     case IoType::kWrite:
+      if (transfer_at_once(io)) return;
+      [[fallthrough]];
     case IoType::kWriteZeroes:
     case IoType::kUnmap:
-      if (replica().read_only_) {
+      if (read_only_) {
         finish(io, Status::generic(nvme::GenericStatus::kNamespaceWriteProtected, Dnr::kYes));
         return;
       }
       break;
+    case IoType::kFlush:
+    case IoType::kReset: {
+      ReplicaStep& step = make_step(io, 0, 0);
+      block::DriverArea::construct<Whole>(io).under_way = 1;
+      step.generation = port_.begin();
+      step.type = io.type;
+      disk_.channel->submit(step);
+      return;
+    }
     default:
       break;
   }
   block::DriverArea::construct<Whole>(io);
   advance(io);
+}
+
+bool ReplicaChannel::transfer_at_once(block::Io& io) {
+  if (!may_pass_on(io)) return false;
+  const uint64_t index = cluster_of(io.lba);
+  const uint64_t first_block = io.lba - index * blocks_per_cluster_;
+  if (io.num_blocks > blocks_per_cluster_ - first_block || index >= port_.own().size()) return false;
+  uint32_t cluster = port_.own().at(index);
+  if (io.type == IoType::kRead) {
+    if (io.read_flags != 0) return false;  // what they ask for is this volume's business, not the disk's
+    if (cluster == 0) cluster = port_.chain().inherited(index);
+    if (cluster == 0) {
+      fill_with_zeroes(io.data);
+      finish(io, Status::success());
+      return true;
+    }
+  } else if (cluster == 0 || read_only_) {
+    return false;
+  }
+  pass_on(io, *disk_.channel, cluster * blocks_per_cluster_ + first_block, port_.begin(), came_back);
+  return true;
+}
+
+void ReplicaChannel::came_back(block::Io& io) {
+  const TakenBack taken = take_back(io);
+  auto& channel = static_cast<ReplicaChannel&>(taken.channel);
+  channel.port_.end(taken.mark);
+  channel.finish(io, io.status);
 }
 
 // Hands out the parts of `io` that have not been, as long as not too many are under way; ends it after the last.
@@ -162,7 +203,8 @@ void ReplicaChannel::dispatch(ReplicaStep& step) {
       } else if (inherited != 0) {
         submit(step, IoType::kRead, inherited);
       } else {
-        zero_fill(step);
+        fill_with_zeroes(step.data);
+        end_step(step, Status::success());
       }
       return;
     }
@@ -222,13 +264,8 @@ IoType ReplicaChannel::zeroing_type(const block::Io& io) const {
 void ReplicaChannel::submit(ReplicaStep& step, IoType type, uint32_t cluster) {
   step.type = type;
   step.lba = cluster * blocks_per_cluster_ + step.first_block;
-  port_.begin(step);
+  step.generation = port_.begin();
   disk_.channel->submit(step);
-}
-
-void ReplicaChannel::zero_fill(ReplicaStep& step) {
-  for (const iovec& piece : step.data) std::memset(piece.iov_base, 0, piece.iov_len);
-  end_step(step, Status::success());
 }
 
 void ReplicaChannel::ask_home(ReplicaStep& step, ReplicaStep::Wish wish) {
@@ -247,7 +284,7 @@ void ReplicaChannel::resume(ReplicaStep& step) {
 void ReplicaChannel::on_disk_done(block::Io& io) {
   auto& step = static_cast<ReplicaStep&>(io);
   ReplicaChannel& channel = *step.channel;
-  step.port->end(step);
+  step.port->end(step.generation);
   if (step.num_clusters > 0 && step.status.is_success()) {
     ++step.index;
     --step.num_clusters;

@@ -22,19 +22,22 @@ namespace cairn::pool {
 class ReplicaPort {
  public:
   ReplicaPort(Replica& replica, DiskPort& disk, std::shared_ptr<const MapChain> chain)
-      : replica_(replica), disk_(disk), chain_(std::move(chain)) {}
+      : replica_(replica), disk_(disk), chain_(std::move(chain)), own_(chain_->own.get()) {}
 
   Replica& replica() const { return replica_; }
   DiskPort& disk() const { return disk_; }
   const MapChain& chain() const { return *chain_; }
   runtime::Reactor& reactor() const { return disk_.reactor; }
 
-  void begin(ReplicaStep& step) {
-    step.generation = generation_;
+  const ClusterMap& own() const { return *own_; }  // of the chain
+
+  uint8_t begin() {
     ++under_way_[generation_];
+    return generation_;
   }
-  void end(const ReplicaStep& step) {
-    if (--under_way_[step.generation] == 0 && step.generation != generation_ && ended_ != nullptr) announce_end();
+  // With what begin() gave.
+  void end(uint8_t generation) {
+    if (--under_way_[generation] == 0 && generation != generation_ && ended_ != nullptr) announce_end();
   }
 
   // A turn of this port in a publication; on this port's reactor.
@@ -48,6 +51,7 @@ class ReplicaPort {
   Replica& replica_;
   DiskPort& disk_;
   std::shared_ptr<const MapChain> chain_;
+  const ClusterMap* own_;
   uint8_t generation_ = 0;
   uint32_t under_way_[2] = {0, 0};
   runtime::Message* ended_ = nullptr;
@@ -76,6 +80,10 @@ class ReplicaChannel final : public block::Channel {
   static constexpr uint64_t kMaxClustersOfRow = 256;
 
   Replica& replica() const;
+  // A transfer within one cluster that needs nobody else is passed on to the disk, or done, as it is. false: it was
+  // not.
+  bool transfer_at_once(block::Io& io);
+  static void came_back(block::Io& io);
   uint64_t cluster_of(uint64_t lba) const { return shift_ != 0 ? lba >> shift_ : lba / blocks_per_cluster_; }
   void advance(block::Io& io);
   ReplicaStep& make_step(block::Io& io, uint64_t lba, uint64_t num_blocks);
@@ -84,7 +92,6 @@ class ReplicaChannel final : public block::Channel {
   void continue_row(ReplicaStep& step);
   block::IoType zeroing_type(const block::Io& io) const;
   void submit(ReplicaStep& step, block::IoType type, uint32_t cluster);
-  void zero_fill(ReplicaStep& step);
   void ask_home(ReplicaStep& step, ReplicaStep::Wish wish);
   static void on_disk_done(block::Io& io);
   void end_step(ReplicaStep& step, nvme::Status status);
@@ -94,6 +101,7 @@ class ReplicaChannel final : public block::Channel {
   const uint64_t blocks_per_cluster_;
   const unsigned shift_;  // of blocks_per_cluster_, 0 when it is not a power of two
   const bool release_clusters_;
+  const bool read_only_;
 };
 
 }  // namespace cairn::pool
