@@ -2,15 +2,13 @@
 #include <bdev.pb.h>
 #include <gmock/gmock.h>
 #include <google/protobuf/empty.pb.h>
-#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 #include <host.pb.h>
 #include <json.pb.h>
 #include <stats.pb.h>
 #include <test.pb.h>
 
-#include "cli/io-engine-client/answering_engine.h"
-#include "cli/io-engine-client/client_process.h"
+#include "cli/io-engine-client/client_case.h"
 
 namespace cairn::cli {
 namespace {
@@ -22,30 +20,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::StartsWith;
 
-template <typename Message>
-Message from_text(const std::string& text) {
-  Message message;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
-  return message;
-}
-
-class Client : public testing::Test {
- protected:
-  Finished run(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"-b", engine_.address()});
-    return run_client(arguments);
-  }
-
-  // The command succeeds, is silent on standard error and prints this.
-  void expect(const std::vector<std::string>& arguments, const std::string& out) {
-    const Finished finished = run(arguments);
-    EXPECT_EQ(finished.exit_code, 0);
-    EXPECT_EQ(finished.out, out);
-    EXPECT_EQ(finished.err, "");
-  }
-
-  AnsweringEngine engine_;
-};
+using Client = ClientCase;
 
 const char* const kTwoBdevs = R"(
     bdevs { name: "disk0" uuid: "5a1f6ee0-0000-4000-8000-000000000001" num_blocks: 131072 blk_size: 512 claimed: true

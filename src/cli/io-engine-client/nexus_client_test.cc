@@ -1,14 +1,12 @@
 // The commands of nexuses and rebuilds: what each sends and prints, seen from outside of the client's process.
 #include <gmock/gmock.h>
 #include <google/protobuf/empty.pb.h>
-#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 #include <nexus.pb.h>
 
 #include <nlohmann/json.hpp>
 
-#include "cli/io-engine-client/answering_engine.h"
-#include "cli/io-engine-client/client_process.h"
+#include "cli/io-engine-client/client_case.h"
 
 namespace cairn::cli {
 namespace {
@@ -16,17 +14,9 @@ namespace {
 namespace v1 = mayastor::v1;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 
 const std::string kUuid = "11111111-2222-4333-8444-555555555555";
 const std::string kUri = "bdev:///r0?uuid=22222222-2222-4333-8444-555555555555";
-
-template <typename Message>
-Message from_text(const std::string& text) {
-  Message message;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
-  return message;
-}
 
 const std::string kNexus = R"(
     name: "nexus0" uuid: "11111111-2222-4333-8444-555555555555" size: 67108864 state: NEXUS_DEGRADED rebuilds: 1
@@ -37,31 +27,13 @@ const std::string kNexus = R"(
     children { uri: "bdev:///r2" state: CHILD_STATE_FAULTED state_reason: CHILD_STATE_REASON_IO_FAILURE
                rebuild_progress: -1 fault_timestamp { seconds: 1700000000 } has_io_log: true })";
 
-class NexusClient : public testing::Test {
+class NexusClient : public ClientCase {
  protected:
-  Finished run(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"-b", engine_.address()});
-    return run_client(arguments);
-  }
-  void expect(const std::vector<std::string>& arguments, const std::string& out) {
-    const Finished finished = run(arguments);
-    EXPECT_EQ(finished.exit_code, 0);
-    EXPECT_EQ(finished.out, out);
-    EXPECT_EQ(finished.err, "");
-  }
-  void expect_usage_error(const std::vector<std::string>& arguments, const std::string& text) {
-    const Finished finished = run(arguments);
-    EXPECT_EQ(finished.exit_code, 2);
-    EXPECT_THAT(finished.err, HasSubstr(text));
-    EXPECT_THAT(engine_.take_requests(), IsEmpty());
-  }
   template <typename Response>
   void answer(const std::string& method, const std::string& text = "") {
     engine_.answer("NexusRpc/" + method, from_text<Response>(text));
   }
   void answer_list() { answer<v1::ListNexusResponse>("ListNexus", "nexus_list {" + kNexus + "}"); }
-
-  AnsweringEngine engine_;
 };
 
 TEST_F(NexusClient, Create) {

@@ -1,15 +1,13 @@
 // The commands of pools, replicas and snapshots: what each sends and prints, seen from outside of the client's process.
 #include <gmock/gmock.h>
 #include <google/protobuf/empty.pb.h>
-#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 #include <pool.pb.h>
 #include <replica.pb.h>
 #include <snapshot.pb.h>
 #include <stats.pb.h>
 
-#include "cli/io-engine-client/answering_engine.h"
-#include "cli/io-engine-client/client_process.h"
+#include "cli/io-engine-client/client_case.h"
 
 namespace cairn::cli {
 namespace {
@@ -18,42 +16,13 @@ namespace v1 = mayastor::v1;
 using google::protobuf::Empty;
 using testing::ElementsAre;
 using testing::HasSubstr;
-using testing::IsEmpty;
 using testing::MatchesRegex;
 
 constexpr const char* kReplicaUuid = "11111111-2222-4333-8444-555555555555";
 constexpr const char* kSnapshotUuid = "22222222-2222-4333-8444-555555555555";
 constexpr const char* kPoolUuid = "99999999-2222-4333-8444-555555555555";
 
-template <typename Message>
-Message from_text(const std::string& text) {
-  Message message;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
-  return message;
-}
-
-class PoolClient : public testing::Test {
- protected:
-  Finished run(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"-b", engine_.address()});
-    return run_client(arguments);
-  }
-  void expect(const std::vector<std::string>& arguments, const std::string& out) {
-    const Finished finished = run(arguments);
-    EXPECT_EQ(finished.exit_code, 0);
-    EXPECT_EQ(finished.out, out);
-    EXPECT_EQ(finished.err, "");
-  }
-  // A mistake in the arguments: told, and nothing is sent.
-  void expect_usage_error(const std::vector<std::string>& arguments, const std::string& text) {
-    const Finished finished = run(arguments);
-    EXPECT_EQ(finished.exit_code, 2);
-    EXPECT_THAT(finished.err, HasSubstr(text));
-    EXPECT_THAT(engine_.take_requests(), IsEmpty());
-  }
-
-  AnsweringEngine engine_;
-};
+using PoolClient = ClientCase;
 
 const char* const kPool = R"(
     name: "pool0" uuid: "99999999-2222-4333-8444-555555555555" disks: "aio:///dev/sdb?uuid=x" state: POOL_ONLINE
