@@ -53,7 +53,6 @@ class Request : public ListLink<> {
   void copy_from_data(size_t offset, std::span<std::byte> into) const;
 
   RequestState state = RequestState::kFree;
-  bool allow_in_place = false;  // set by the transport before begin(): data() may be the device's own memory
   bool in_place = false;
   bool abort_requested = false;  // by the host's Abort while data was awaited; the transport completes it
   QueuePair* queue_pair = nullptr;

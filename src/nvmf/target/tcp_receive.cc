@@ -129,7 +129,6 @@ void TcpConnection::take_capsule() {
   request.in_place = request.abort_requested = request.host_data_damaged = false;
   request.fused_partner = nullptr;
   request.set_data({});
-  request.allow_in_place = !send_rules_.data_digest;
   const nvme::SglDescriptor& sgl = request.command.sgl;
   request.host_data_in_capsule = sgl.is(nvme::SglType::kDataBlock, nvme::SglSubtype::kOffset);
   if (queue_pair_.queue_depth() > 0) sq_head_ = static_cast<uint16_t>((sq_head_ + 1) % queue_pair_.queue_depth());
