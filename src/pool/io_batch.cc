@@ -33,10 +33,19 @@ void IoBatch::add_copy(uint64_t from_bytes, uint64_t to_bytes, uint64_t size_byt
   steps_.back().source_lba = from_bytes / channel_.device().block_size();
 }
 
+void IoBatch::add_write_of(const block::Io& host, uint64_t lba, nvme::Status& status) {
+  const uint32_t block_size = channel_.device().block_size();
+  add(block::IoType::kWrite, lba * block_size, host.num_blocks * block_size);
+  Step& step = steps_.back();
+  step.data = host.data;
+  step.fua = host.fua;
+  step.outcome = &status;
+}
+
 void IoBatch::submit_more() {
   if (submitting_) return;  // completed inside submit(): the loop below goes on
   submitting_ = true;
-  while (next_ < steps_.size() && next_ - completed_ < kMaxInFlight) channel_.submit(steps_[next_++]);
+  while (next_ < steps_.size() && next_ - completed_ < max_in_flight_) channel_.submit(steps_[next_++]);
   submitting_ = false;
   if (completed_ == steps_.size() && awaiter_ != nullptr) std::exchange(awaiter_, nullptr)->done();
 }

@@ -16,12 +16,17 @@ class IoBatch {
  public:
   static constexpr size_t kMaxInFlight = 32;
 
-  explicit IoBatch(block::Channel& channel) : channel_(channel) {}
+  explicit IoBatch(block::Channel& channel, size_t max_in_flight = kMaxInFlight)
+      : channel_(channel), max_in_flight_(max_in_flight) {}
 
   // Bytes are whole blocks of the device. Without memory for the types that transfer none.
   void add(block::IoType type, uint64_t offset_bytes, uint64_t size_bytes, std::byte* memory = nullptr);
   // `status` tells how this one has ended; it must stay until run() is over.
   void add_copy(uint64_t from_bytes, uint64_t to_bytes, uint64_t size_bytes, nvme::Status& status);
+  // Writes what `host`, which must stay likewise, wants written, but at `lba` of this channel's device.
+  void add_write_of(const block::Io& host, uint64_t lba, nvme::Status& status);
+  // Begins at once; run() must follow all the same.
+  void start() { submit_more(); }
   bool empty() const { return steps_.empty(); }
 
   class Awaiter final : public runtime::Suspension {
@@ -56,6 +61,7 @@ class IoBatch {
   nvme::Status conclude();
 
   block::Channel& channel_;
+  const size_t max_in_flight_;
   std::deque<Step> steps_;
   size_t next_ = 0;
   size_t completed_ = 0;

@@ -218,6 +218,8 @@ class Pool : public std::enable_shared_from_this<Pool> {
   // --- pool_allocation.cc
   void accept(ReplicaStep& step);
   runtime::Task<> serve_steps();
+  // Waits, for a fraction of what a change of the metadata takes, until as many steps wait as were served last time.
+  runtime::Task<> gather_steps();
   runtime::Task<> allocate(std::vector<ReplicaStep*> steps);
   runtime::Task<> release(std::vector<ReplicaStep*> steps);
   // Sees to it that the lowest `count` free clusters are zeroed; at least `count` must be free.
@@ -281,7 +283,15 @@ class Pool : public std::enable_shared_from_this<Pool> {
   runtime::Mutex ending_;             // who exports, destroys or abandons the pool
   runtime::Mutex changing_;           // who changes metadata, the maps or the space
   IntrusiveList<block::Io> waiting_;  // steps
+  size_t num_waiting_ = 0;
   bool serving_ = false;
+  struct ServedBatch {
+    size_t size = 0;
+    Duration took{};
+    TimePoint ended{};
+  };
+  ServedBatch last_batch_;
+  runtime::Event gathered_;  // as many steps wait as the last batch had
   uint32_t uses_ = 0;
   runtime::Event unused_;  // pulsed
   bool closing_ = false;

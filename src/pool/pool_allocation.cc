@@ -27,8 +27,10 @@ using runtime::Task;
 namespace {
 
 constexpr size_t kMaxBatch = 512;
+// Steps are gathered for at most one such part of the time that the last batch took, counted from its end.
+constexpr int kGatheringShare = 2;
 // How many free clusters are cleared together, in advance, where clearing moves no data.
-constexpr uint32_t kPreparedTogether = 64;
+constexpr uint32_t kPreparedTogether = 256;
 // How much is cleared before the turn is asked for again, for somebody who needs many clusters: whether that is still
 // wanted is looked at so often.
 constexpr uint64_t kClearedTogetherBytes = uint64_t{256} << 20;
@@ -41,6 +43,7 @@ const Status kVolumeIsGoing = Status::generic(GenericStatus::kInvalidNamespaceOr
 
 void Pool::accept(ReplicaStep& step) {
   waiting_.push_back(step);
+  if (++num_waiting_ >= last_batch_.size) gathered_.set();
   if (serving_) return;
   serving_ = true;
   home_.spawn("pool allocation", serve_steps());
@@ -49,21 +52,37 @@ void Pool::accept(ReplicaStep& step) {
 Task<> Pool::serve_steps() {
   const Use use(*this);
   while (!waiting_.empty()) {
+    co_await gather_steps();
     const auto turn = co_await changing_.lock();
+    const TimePoint began = home_.now();
     std::vector<ReplicaStep*> allocations, releases;
     while (allocations.size() + releases.size() < kMaxBatch) {
       auto* step = static_cast<ReplicaStep*>(waiting_.pop_front());
       if (step == nullptr) break;
+      --num_waiting_;
       step->answer = turn ? Status::success() : Status::generic(GenericStatus::kCommandInterrupted);
       (step->wish == ReplicaStep::Wish::kAllocate ? allocations : releases).push_back(step);
     }
     if (turn && !releases.empty()) co_await release(releases);
     if (turn && !allocations.empty()) co_await allocate(allocations);
+    const TimePoint ended = home_.now();
+    last_batch_ = {.size = allocations.size() + releases.size(), .took = ended - began, .ended = ended};
     for (auto* steps : {&releases, &allocations}) {
       for (ReplicaStep* step : *steps) step->port->reactor().post(step->to_channel);
     }
   }
   serving_ = false;
+}
+
+// The hosts that were served together send their next writes at about the same time: without this, the first of them
+// would have a change of the metadata to itself, and all others would wait for it.
+Task<> Pool::gather_steps() {
+  const TimePoint until = last_batch_.ended + last_batch_.took / kGatheringShare;
+  if (num_waiting_ >= last_batch_.size || home_.now() >= until) co_return;
+  gathered_.reset();
+  runtime::Timer timer([this] { gathered_.set(); });
+  home_.arm(timer, until);
+  static_cast<void>(co_await gathered_.wait_uninterrupted());
 }
 
 Result<std::vector<uint32_t>> Pool::put_volume(MetadataChange& change, const Volume& volume,
@@ -117,7 +136,8 @@ Result<std::vector<uint32_t>> Pool::put_volume(MetadataChange& change, const Vol
 // ---- Allocation ----
 
 // Order: clusters that read as zeroes or hold the copy of what the snapshot holds, stable; new extent pages and chain
-// pages, stable; extent pages in place and roots, stable; then the map, which lets the writes begin.
+// pages, stable; extent pages in place and roots, stable; then the map, which makes the clusters visible. Meanwhile
+// what the hosts write goes into the clusters: until then these are free ones for everybody else, also after a crash.
 Task<> Pool::allocate(std::vector<ReplicaStep*> steps) {
   struct Allocation {
     uint32_t cluster = 0;
@@ -242,7 +262,20 @@ Task<> Pool::allocate(std::vector<ReplicaStep*> steps) {
     outcome.chain_pages = std::move(*chain);
     outcomes.emplace(volume, std::move(outcome));
   }
-  if (auto done = co_await change.commit(); !done) {
+  IoBatch writes(*home_port_->channel, kMaxBatch);
+  const uint64_t blocks_per_cluster = layout_.cluster_size / device_->block_size();
+  for (ReplicaStep* step : steps) {
+    const auto mine = pending.find(&step->port->replica().volume_);
+    if (step->whole->type != IoType::kWrite || !step->answer.is_success() || mine == pending.end()) continue;
+    const auto found = mine->second.clusters.find(step->index);
+    if (found == mine->second.clusters.end()) continue;
+    writes.add_write_of(*step, found->second.cluster * blocks_per_cluster + step->first_block, step->written_with);
+    step->written = true;
+  }
+  writes.start();
+  auto done = co_await change.commit();
+  static_cast<void>(co_await writes.run());  // each has its own outcome
+  if (!done) {
     log::error("pool '{}': allocating clusters: {}", name_, done.error().to_string());
     fail_all(kMetadataFailed);
     co_return;

@@ -40,6 +40,8 @@ class ReplicaStep : public block::Io {
   // Between reactors.
   Wish wish = Wish::kAllocate;
   nvme::Status answer;
+  bool written = false;  // by the home reactor, into the new cluster, with the outcome `written_with`
+  nvme::Status written_with;
   runtime::Message to_home;
   runtime::Message to_channel;
 };

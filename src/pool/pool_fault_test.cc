@@ -2,6 +2,7 @@
 // stays, whether the pool is closed then or the power goes.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/log.h"
@@ -192,6 +193,33 @@ TEST_P(PoolFaultTest, FailureAtEveryWrite) {
 
 INSTANTIATE_TEST_SUITE_P(Operations, PoolFaultTest, testing::ValuesIn(operations()),
                          [](const auto& info) { return info.param.name; });
+
+// Its data is in the cluster already when the metadata cannot be made stable.
+TEST(PoolFaultTest, AFirstWriteThatFailedIsSeenByNobody) {
+  TestSite site;
+  auto pool = site.create("tpool", kMiB);
+  ASSERT_TRUE(site.create_replica(*pool, 1, kNumClusters * kMiB, true));
+  ASSERT_TRUE(site.create_replica(*pool, 2, kNumClusters * kMiB, true));
+  ASSERT_TRUE(
+      site.write("r1", 11 * kMiB, pattern(kWritten, 1)).is_success());  // free clusters are cleared from here on
+  const uint64_t used = pool->info().used;
+
+  const uint64_t written = site.disk().counters().writes;
+  site.disk().set_faults({.flush_error = -EIO});
+  EXPECT_FALSE(site.write("r1", 15 * kMiB + 8192, pattern(kWritten, 2)).is_success());
+  site.disk().set_faults({});
+  EXPECT_EQ(site.disk().counters().writes - written, 2u);  // the data, the page journal
+  EXPECT_EQ(pool->info().used, used);
+  EXPECT_EQ(site.read("r1", 15 * kMiB, kMiB), zeroes(kMiB));
+
+  for (uint64_t cluster = 12; cluster < 16; ++cluster) {  // the lowest free ones, that of the failed write among them
+    const auto data = pattern(kWritten, 3 + cluster);
+    ASSERT_TRUE(site.write("r2", cluster * kMiB, data).is_success());
+    auto expected = zeroes(kMiB);
+    std::ranges::copy(data, expected.begin());
+    EXPECT_EQ(site.read("r2", cluster * kMiB, kMiB), expected) << cluster;
+  }
+}
 
 TEST(PoolFaultTest, AReplicaThatCannotBeDestroyedStays) {
   TestSite site;

@@ -270,14 +270,17 @@ void ReplicaChannel::submit(ReplicaStep& step, IoType type, uint32_t cluster) {
 
 void ReplicaChannel::ask_home(ReplicaStep& step, ReplicaStep::Wish wish) {
   step.wish = wish;
+  step.written = false;
   device().home().post(step.to_home);
 }
 
 void ReplicaChannel::resume(ReplicaStep& step) {
-  if (step.answer.is_success()) {
-    dispatch(step);
-  } else {
+  if (!step.answer.is_success()) {
     end_step(step, step.answer);
+  } else if (step.written) {
+    end_step(step, step.written_with);
+  } else {
+    dispatch(step);
   }
 }
 
