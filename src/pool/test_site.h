@@ -4,9 +4,13 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -141,6 +145,19 @@ class TestSite {
     EXPECT_TRUE(status.is_success()) << status.to_string();
     return data;
   }
+  // Shows all of a device's first `size` bytes, a piece at a time.
+  using PieceReader = std::function<void(uint64_t offset, std::span<const std::byte> piece)>;
+  void read_pieces(const std::string& device, uint64_t size, const PieceReader& show) {
+    run(read_pieces_of(engine().registry.find(device), size, show));
+  }
+  bool reads_as_zeroes(const std::string& device, uint64_t size) {
+    static constexpr std::array<std::byte, kPieceBytes> kZeroes{};
+    bool all = true;
+    read_pieces(device, size, [&](uint64_t, std::span<const std::byte> piece) {
+      all = all && std::memcmp(piece.data(), kZeroes.data(), piece.size()) == 0;
+    });
+    return all;
+  }
   block::IoRequest at(block::IoType type, uint64_t offset, uint64_t size) const {
     return {.type = type, .lba = offset / options_.block_size, .num_blocks = size / options_.block_size};
   }
@@ -173,6 +190,22 @@ class TestSite {
   }
 
  private:
+  static constexpr size_t kPieceBytes = 256 << 10;
+
+  runtime::Task<> read_pieces_of(std::shared_ptr<block::Device> device, uint64_t size, const PieceReader& show) {
+    CAIRN_CHECK(device != nullptr);
+    auto channel = co_await device->open_channel();
+    CAIRN_CHECK(channel.has_value());
+    const auto memory = block::allocate_pages(kPieceBytes);
+    for (uint64_t offset = 0; offset < size; offset += kPieceBytes) {
+      iovec piece{memory.get(), std::min<size_t>(kPieceBytes, size - offset)};
+      auto request = at(block::IoType::kRead, offset, piece.iov_len);
+      request.data = {&piece, 1};
+      const auto status = co_await block::perform(**channel, request);
+      EXPECT_TRUE(status.is_success()) << status.to_string();
+      show(offset, {memory.get(), piece.iov_len});
+    }
+  }
   static runtime::Task<nvme::Status> perform_once(std::shared_ptr<block::Device> device, block::IoRequest request,
                                                   std::vector<std::byte>* data) {
     CAIRN_CHECK(device != nullptr);
@@ -182,12 +215,14 @@ class TestSite {
     block::PageMemory memory;  // its alignment must not differ between runs
     if (data != nullptr) {
       memory = block::allocate_pages(data->size());
-      std::memcpy(memory.get(), data->data(), data->size());
+      if (request.type != block::IoType::kRead) std::memcpy(memory.get(), data->data(), data->size());
       piece = {memory.get(), data->size()};
       request.data = {&piece, 1};
     }
     const auto status = co_await block::perform(**channel, request);
-    if (data != nullptr) std::memcpy(data->data(), memory.get(), data->size());
+    if (data != nullptr && request.type == block::IoType::kRead) {
+      std::memcpy(data->data(), memory.get(), data->size());
+    }
     co_return status;
   }
 
