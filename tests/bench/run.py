@@ -15,6 +15,8 @@ import file_iops
 import first_writes
 import idle
 import initiator_iops
+import nexus_iops
+import nexus_rebuild
 import replica_iops
 import sides
 import target_iops
@@ -22,7 +24,7 @@ import target_iops
 RESULTS = pathlib.Path(__file__).resolve().parents[2] / "build/bench"
 BENCHMARKS = {"target_iops": target_iops, "initiator_iops": initiator_iops, "file_iops": file_iops,
               "replica_iops": replica_iops, "first_writes": first_writes,
-              "idle": idle}
+              "nexus_iops": nexus_iops, "nexus_rebuild": nexus_rebuild, "idle": idle}
 
 
 def main() -> int:
@@ -30,6 +32,7 @@ def main() -> int:
     sides.add_options(parser)
     file_iops.add_options(parser)
     first_writes.add_options(parser)
+    nexus_iops.add_options(parser)
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), help="some of them")
     parser.add_argument("--idle-seconds", type=float, default=idle.DURATION_S)
     parser.add_argument("--nice", type=int, default=0, help="priority of everything that is measured; below 0 as root")

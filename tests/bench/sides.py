@@ -199,8 +199,7 @@ def peer_bdevperf(folder: pathlib.Path) -> Callable[[Load, str, float], Seen] | 
     """A program that takes bdevperf's options and prints its table: load through the peer's block layer."""
     if not (path := os.environ.get("CAIRN_BENCH_BDEVPERF")):
         return None
-    program = Program([path, *shlex.split(os.environ.get("CAIRN_BENCH_BDEVPERF_OPTIONS", "")), "-m",
-                       hex(1 << LOAD_CORE), "-r", folder / "bdevperf.sock"])
+    program = Program([path, *bdevperf_options(), "-m", hex(1 << LOAD_CORE), "-r", folder / "bdevperf.sock"])
 
     def measure(load: Load, address: str, seconds: float) -> Seen:
         parameters = dict(part.split(":", 1) for part in address.split(" "))
@@ -208,13 +207,20 @@ def peer_bdevperf(folder: pathlib.Path) -> Callable[[Load, str, float], Seen] | 
         config = folder / "bdevperf.json"
         config.write_text(json.dumps({"subsystems": [
             {"subsystem": "bdev", "config": [attach, {"method": "bdev_wait_for_examine"}]}]}))
-        output = program.run("-c", config, "-t", f"{seconds:.0f}", *load.peer_options())
-        total = re.search(r"^\s*Total\s*:\s*([0-9.]+)\s+[0-9.]+\s+[0-9.]+\s+[0-9.]+\s+([0-9.]+)", output, re.MULTILINE)
-        if not total:
-            raise SystemExit(f"bdevperf told no total:\n{output}")
-        return Seen(float(total[1]), float(total[2]))
+        return bdevperf_total(program.run("-c", config, "-t", f"{seconds:.0f}", *load.peer_options()))
 
     return measure
+
+
+def bdevperf_options() -> list[str]:
+    return shlex.split(os.environ.get("CAIRN_BENCH_BDEVPERF_OPTIONS", ""))
+
+
+def bdevperf_total(output: str) -> Seen:
+    total = re.search(r"^\s*Total\s*:\s*([0-9.]+)\s+[0-9.]+\s+[0-9.]+\s+[0-9.]+\s+([0-9.]+)", output, re.MULTILINE)
+    if not total:
+        raise SystemExit(f"bdevperf told no total:\n{output}")
+    return Seen(float(total[1]), float(total[2]))
 
 
 class Contender(NamedTuple):

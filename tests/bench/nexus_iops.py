@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""What a nexus costs: one copy beside the raw file, three remote copies beside a peer's mirror, each child's latency, the
+write-intent log.
+
+The nexus lives in the load generator (nexus_load), on the load's core. The three targets of the mirrors are subsystems of
+one engine of ours on the other core, the same for both sides. For their ratios the environment names
+CAIRN_BENCH_BDEVPERF (sides.py), whose mirror is made by bdev_raid_create.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import sys
+import uuid
+
+import bench_engine
+import file_iops
+import sides
+
+SIZE_MIB = 64
+CHILD_MIB = SIZE_MIB + 8  # a nexus leaves 5 MiB free before the data
+FILE_LOADS = [sides.Load(f"4 KiB random {name}, depth {depth}", True, percent, 4096, depth)
+              for name, percent in (("read", 100), ("write", 0)) for depth in (1, 32)]
+FILE_GOALS = {load.name: 0.95 for load in FILE_LOADS if load.depth == 32}
+MIRROR_LOADS = [load for load in sides.SMALL if "70/30" not in load.name]
+MIRROR_GOALS = {load.name: 1.0 for load in MIRROR_LOADS}
+LATENCY_LOADS = [load for load in MIRROR_LOADS if load.depth == 1]
+LOG_LOADS = [load for load in MIRROR_LOADS if load.read_percent == 0 and load.depth <= 32]
+
+
+def nexus_load(binaries: pathlib.Path):
+    program = sides.Program([binaries.resolve() / "nexus_load", "-l", sides.LOAD_CORE, "--size-mib", SIZE_MIB])
+
+    def measure(load: sides.Load, uris: list[str], seconds: float, *options: str) -> sides.Seen:
+        report = json.loads(program.run("-d", int(seconds * 1000), "-q", load.depth, "-b", load.size, "-t", load.type,
+                                        *options, *uris))
+        return sides.Seen(report["iops"], report["mean_us"])
+
+    return measure
+
+
+def child_uuid(number: int) -> str:
+    return str(uuid.UUID(int=number + 1, version=4))
+
+
+def memory(number: int) -> str:
+    return f"malloc:///child{number}?size_mb={CHILD_MIB}&uuid={child_uuid(number)}"
+
+
+def peer_mirror(folder: pathlib.Path):
+    """A program that takes bdevperf's options, over a mirror of remote namespaces."""
+    if not (path := os.environ.get("CAIRN_BENCH_BDEVPERF")):
+        return None
+    program = sides.Program([path, *sides.bdevperf_options(), "-m", hex(1 << sides.LOAD_CORE), "-r",
+                             folder / "bdevperf.sock", "-T", "Mirror"])
+
+    def measure(load: sides.Load, addresses: list[dict], seconds: float) -> sides.Seen:
+        attach = [{"method": "bdev_nvme_attach_controller", "params": {"name": f"Remote{i}", **address}}
+                  for i, address in enumerate(addresses)]
+        mirror = {"method": "bdev_raid_create", "params": {
+            "name": "Mirror", "raid_level": "raid1", "base_bdevs": [f"Remote{i}n1" for i in range(len(addresses))]}}
+        config = folder / "bdevperf.json"
+        config.write_text(json.dumps({"subsystems": [
+            {"subsystem": "bdev", "config": [*attach, mirror, {"method": "bdev_wait_for_examine"}]}]}))
+        return sides.bdevperf_total(program.run("-c", config, "-t", f"{seconds:.0f}", *load.peer_options()))
+
+    return measure
+
+
+def one_copy(options, measure) -> dict | None:
+    """On files: what a disk adds is the same for both."""
+    loads = sides.chosen(FILE_LOADS, options.jobs)
+    if not loads:
+        return None
+    with bench_engine.folder(options.folder) as folder:
+        path = pathlib.Path(folder) / "disk.img"
+        file_iops.fill(path, CHILD_MIB << 20)
+        uri = f"uring://{path}?blk_size=4096"
+        contenders = {name: sides.Contender(None, lambda load, flags=flags: measure(load, [uri], options.seconds, *flags))
+                      for name, flags in (("nexus", []), ("file", ["--raw"]))}
+        return sides.Comparison("nexus of one file", contenders, options.rounds, FILE_GOALS).run(loads)
+
+
+def three_remote(options, measure) -> dict | None:
+    loads = sides.chosen(MIRROR_LOADS, options.jobs)
+    if not loads:
+        return None
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(stack.enter_context(bench_engine.folder()))
+        targets = stack.enter_context(sides.EngineTarget(options.bin, folder / "engine", memory(0)))
+        nqns = [targets.nqn, *(targets.engine.create_and_share(memory(i)) for i in (1, 2))]
+        uris = [f"nvmf://127.0.0.1:{targets.engine.port}/{nqn}?uuid={child_uuid(i)}" for i, nqn in enumerate(nqns)]
+        contenders = {"nexus": sides.Contender(None, lambda load: measure(load, uris, options.seconds))}
+        if peer := peer_mirror(folder):
+            addresses = [{"trtype": "TCP", "adrfam": "IPv4", "traddr": "127.0.0.1", "trsvcid": str(targets.engine.port),
+                          "subnqn": nqn} for nqn in nqns]
+            contenders["peer"] = sides.Contender(None, lambda load: peer(load, addresses, options.seconds))
+        comparison = sides.Comparison("three remote copies", contenders, options.rounds, MIRROR_GOALS)
+        return comparison.run(loads, prepare=sides.FILL)
+
+
+def latency(options, measure) -> dict | None:
+    """Memory, depth 1: microseconds that the nexus adds to the device, in the median of pairs."""
+    loads = sides.chosen(LATENCY_LOADS, options.jobs)
+    if not loads:
+        return None
+    added = {load.name: {} for load in loads}
+    for load in loads:
+        for children in (1, 2, 3):
+            uris = [memory(i) for i in range(children)]
+            pairs = [(measure(load, uris, options.seconds, "--fill").mean_us,
+                      measure(load, uris[:1], options.seconds, "--fill", "--raw").mean_us) for _ in range(options.rounds)]
+            added[load.name][children] = [nexus - raw for nexus, raw in pairs]
+    return {"added_us": added}
+
+
+def intent_log(options, measure) -> dict | None:
+    loads = sides.chosen(LOG_LOADS, options.jobs)
+    if not loads:
+        return None
+    contenders = {name: sides.Contender(None, lambda load, flags=flags: measure(
+                      load, [memory(i) for i in range(3)], options.seconds, "--fill", *flags))
+                  for name, flags in (("log", []), ("no log", ["--no-intent-log"]))}
+    return sides.Comparison("write-intent log, three copies in memory", contenders, options.rounds).run(loads)
+
+
+PARTS = {"one_copy": one_copy, "three_remote": three_remote, "latency": latency, "intent_log": intent_log}
+
+
+def run(options) -> dict:
+    measure = nexus_load(options.bin)
+    return {name: part(options, measure) for name, part in PARTS.items() if name in options.nexus_parts}
+
+
+def show(results: dict) -> str:
+    texts = []
+    for name, result in results.items():
+        if result is None:
+            continue
+        if name != "latency":
+            texts.append(sides.show(result))
+            continue
+        rows = [[job, *(f"{bench_engine.median_and_spread(values)[0]:.2f} ({min(values):.2f}..{max(values):.2f})"
+                        for values in by_children.values())] for job, by_children in result["added_us"].items()]
+        texts.append(bench_engine.table(["us added by a nexus, memory", "1 child", "2 children", "3 children"], rows))
+    return "\n\n".join(texts)
+
+
+def add_options(parser) -> None:
+    parser.add_argument("--nexus-parts", nargs="+", choices=PARTS, default=list(PARTS), help="some of nexus_iops")
+
+
+def main() -> int:
+    parser = bench_engine.arguments(__doc__.splitlines()[0])
+    sides.add_options(parser)
+    file_iops.add_options(parser)
+    add_options(parser)
+    options = parser.parse_args()
+    results = run(options)
+    print(show(results))
+    bench_engine.keep(options.json, results)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

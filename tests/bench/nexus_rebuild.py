@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Rebuilds of a nexus: how fast a whole copy is made beside the slower of device and link, how much of a thin copy is
+copied, and what hosts keep of their rate meanwhile.
+
+The nexus lives in the load generator (nexus_load) on the load's core, remote children in an engine on the other one.
+"""
+
+import contextlib
+import json
+import pathlib
+import sys
+import uuid
+
+import bench_engine
+import nexus_iops
+import sides
+
+SIZE_MIB = 256
+CHILD_MIB = SIZE_MIB + 8
+POOL_MIB = 320
+WRITTEN_MIB = 40  # of a thin volume
+FIRST_MIB = 5     # where the data of a nexus begins on a child
+# What a rebuild does: segments of 64 KiB, 16 at a time.
+COPY = sides.Load("64 KiB write, depth 16", False, 0, 65536, 16)
+HOST_LOADS = [sides.Load(f"4 KiB {name}, depth 32", True, percent, 4096, 32)
+              for name, percent in (("random read", 100), ("random write", 0), ("70/30", 70))]
+SPEED_GOAL, HOST_GOAL = 0.9, 0.7
+MIB = 1 << 20
+
+
+class Children:
+    """Remote memory devices on one engine, and what lies elsewhere."""
+
+    def __init__(self, options, folder: pathlib.Path):
+        self._target = sides.EngineTarget(options.bin, folder / "engine", self._device(0))
+
+    @staticmethod
+    def _device(number: int) -> str:
+        return f"malloc:///far{number}?size_mb={CHILD_MIB}&uuid={nexus_iops.child_uuid(100 + number)}"
+
+    def __enter__(self) -> "Children":
+        self._target.__enter__()
+        self.engine = self._target.engine
+        nqns = [self._target.nqn, *(self.engine.create_and_share(self._device(i)) for i in (1, 2))]
+        self.remote = [f"nvmf://127.0.0.1:{self.engine.port}/{nqn}?uuid={nexus_iops.child_uuid(100 + i)}"
+                       for i, nqn in enumerate(nqns)]
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._target.__exit__(*error)
+
+    def thin_replica(self, number: int) -> str:
+        self.engine.client("pool", "create", f"pool{number}", f"malloc:///disk{number}?size_mb={POOL_MIB}")
+        return self.engine.client("replica", "create", f"thin{number}", str(uuid.uuid4()), f"pool{number}", "--size",
+                                  f"{CHILD_MIB}MiB", "-p", "nvmf", "--thin").strip()
+
+
+def median(values: list[float]) -> float:
+    return bench_engine.median_and_spread(values)[0]
+
+
+def run(options) -> dict:
+    program = sides.Program([options.bin.resolve() / "nexus_load", "-l", sides.LOAD_CORE, "--size-mib", SIZE_MIB])
+    casperf = sides.Program([options.bin.resolve() / "casperf", "-l", sides.LOAD_CORE, "-o", "json"])
+    local = f"malloc:///near?size_mb={CHILD_MIB}&uuid={nexus_iops.child_uuid(200)}"
+
+    def rebuild(*arguments: str | int) -> dict:
+        return json.loads(program.run("--rebuild", *arguments))
+
+    def load(each: sides.Load, *arguments: str) -> float:
+        return json.loads(program.run("-d", options.seconds * 1000, "-q", each.depth, "-b", each.size, "-t", each.type,
+                                      *arguments))["iops"]
+
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(stack.enter_context(bench_engine.folder()))
+        disk = pathlib.Path(stack.enter_context(bench_engine.folder(options.folder))) / "copy.img"
+        disk.write_bytes(bytes(CHILD_MIB * MIB))
+        children = stack.enter_context(Children(options, folder))
+        file = f"uring://{disk}?blk_size=512&uuid={nexus_iops.child_uuid(201)}"
+        destinations = {"over the network, to memory": children.remote[0], "to a file of this machine": file}
+        speed = {}
+        for name, uri in destinations.items():
+            load(COPY, "--raw", uri)  # memory that was never written is slower the first time
+            pairs = []
+            for _ in range(options.rounds):
+                copied = rebuild("-q", 0, "--fill", local, uri)
+                pairs.append((copied["copied_bytes"] / copied["seconds"], load(COPY, "--raw", uri) * COPY.size))
+            speed[name] = pairs
+        hosts = {}
+        for each in sides.chosen(HOST_LOADS, options.jobs):
+            pairs = []
+            for _ in range(options.rounds):
+                normal = load(each, *children.remote)
+                meanwhile = rebuild("-d", 300, "-q", each.depth, "-b", each.size, "-t", each.type, *children.remote)
+                pairs.append((meanwhile["iops_meanwhile"], normal, meanwhile["copied_bytes"] / meanwhile["seconds"]))
+            hosts[each.name] = pairs
+        thin = [children.thin_replica(i) for i in (0, 1)]
+        casperf.run("-t", "write", "-b", COPY.size, "-q", COPY.depth, "-n", WRITTEN_MIB * MIB // COPY.size, "--offset",
+                    f"{FIRST_MIB}MiB", "--size", f"{WRITTEN_MIB}MiB", thin[0])
+        copied = rebuild("-q", 0, *thin)
+    return {"speed": speed, "hosts": hosts, "thin": copied}
+
+
+def show(result: dict) -> str:
+    def verdict(ratio: float, goal: float) -> list[str]:
+        return [f"{ratio:.2f}", sides.at_least(goal), "met" if ratio >= goal else "MISSED"]
+
+    speed = [[name, f"{median([each[0] for each in pairs]) / 1e6:.0f}", f"{median([each[1] for each in pairs]) / 1e6:.0f}",
+              *verdict(median([copied / possible for copied, possible in pairs]), SPEED_GOAL)]
+             for name, pairs in result["speed"].items()]
+    hosts = [[name, f"{median([each[0] for each in pairs]) / 1e3:.1f} K", f"{median([each[1] for each in pairs]) / 1e3:.1f} K",
+              f"{median([each[2] for each in pairs]) / 1e6:.0f}",
+              *verdict(median([meanwhile / normal for meanwhile, normal, _ in pairs]), HOST_GOAL)]
+             for name, pairs in result["hosts"].items()]
+    thin = result["thin"]
+    return "\n\n".join([
+        bench_engine.table(["full rebuild", "MB/s", "device or link", "ratio", "goal", ""], speed),
+        bench_engine.table(["hosts, three remote copies", "meanwhile", "else", "rebuild MB/s", "ratio", "goal", ""], hosts),
+        f"thin: {thin['copied_bytes'] / MIB:.1f} MiB copied of {thin['total_bytes'] / MIB:.0f} MiB, {WRITTEN_MIB} MiB written, "
+        f"{thin['seconds']:.2f} s"])
+
+
+def main() -> int:
+    parser = bench_engine.arguments(__doc__.splitlines()[0])
+    sides.add_options(parser)
+    nexus_iops.file_iops.add_options(parser)
+    options = parser.parse_args()
+    result = run(options)
+    print(show(result))
+    bench_engine.keep(options.json, result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
