@@ -124,7 +124,10 @@ NexusPort::NexusPort(Home& home, runtime::Reactor& reactor, uint64_t data_start,
         repairing_ = false;
         changed_.pulse();
       }) {
-  for (size_t i = 0; i < kMaxChildren; ++i) slots_[i] = std::make_unique<Slot>(*this, i);
+  for (size_t i = 0; i < kMaxChildren; ++i) {
+    slots_[i] = std::make_unique<Slot>(*this, i);
+    set_role(*slots_[i], SlotRole::kAbsent);
+  }
 }
 
 NexusPort::~NexusPort() {
@@ -135,12 +138,15 @@ NexusPort::~NexusPort() {
   }
 }
 
-uint32_t NexusPort::mask(SlotRole role) const {
-  uint32_t bits = 0;
-  for (const auto& slot : slots_) {
-    if (slot->role == role) bits |= bit(slot->index);
-  }
-  return bits;
+void NexusPort::set_role(Slot& slot, SlotRole role) {
+  roles_[static_cast<size_t>(slot.role)] &= ~bit(slot.index);
+  slot.role = role;
+  roles_[static_cast<size_t>(role)] |= bit(slot.index);
+}
+
+template <typename Visit>
+void NexusPort::for_each_slot(uint32_t slots, Visit visit) {
+  for (; slots != 0; slots &= slots - 1) visit(*slots_[static_cast<size_t>(std::countr_zero(slots))]);
 }
 
 // ---- From the host ----
@@ -297,21 +303,22 @@ Task<> NexusPort::look_for_unreachable() {
 // ---- Reads ----
 
 NexusPort::Slot* NexusPort::choose_reader(const Op& op) {
-  Slot* remote = nullptr;
-  Slot* reported = nullptr;  // what comes of it may wait for the store
-  for (size_t i = 1; i <= kMaxChildren; ++i) {
-    Slot& slot = *slots_[(next_reader_ + i) % kMaxChildren];
-    const bool readable =
-        slot.role == SlotRole::kReader || (seeded(SeededBug::kReadFromRebuilding) && slot.role == SlotRole::kWriter);
-    if (!readable || (op.tried & bit(slot.index)) != 0) continue;
-    if (slot.reporting) {
-      reported = &slot;
-      continue;
-    }
-    if (slot.local) return &slot;
-    if (remote == nullptr) remote = &slot;
-  }
-  return remote != nullptr ? remote : reported;
+  uint32_t readable = mask(SlotRole::kReader);
+  if (seeded(SeededBug::kReadFromRebuilding)) readable |= mask(SlotRole::kWriter);
+  readable &= ~op.tried;
+  if (readable == 0) return nullptr;
+  // What comes of one that was reported may wait for the store.
+  uint32_t unreported = 0, local = 0;
+  for_each_slot(readable, [&](const Slot& slot) {
+    if (slot.reporting) return;
+    unreported |= bit(slot.index);
+    if (slot.local) local |= bit(slot.index);
+  });
+  const uint32_t best = local != 0 ? local : unreported != 0 ? unreported : readable;
+  const unsigned first = next_reader_ + 1;
+  const auto after_first =
+      static_cast<unsigned>(std::countr_zero(std::rotr(best, static_cast<int>(first % kMaxChildren))));
+  return slots_[(first + after_first) % kMaxChildren].get();
 }
 
 void NexusPort::start_read(Op& op) {
@@ -321,7 +328,7 @@ void NexusPort::start_read(Op& op) {
   }
   Slot* slot = choose_reader(op);
   if (slot != nullptr && have_legs(1)) {
-    next_reader_ = slot->index;
+    next_reader_ = static_cast<unsigned>(slot->index);
     start_leg(op, *slot);
     return;
   }
@@ -400,16 +407,15 @@ void NexusPort::start_write(Op& op) {
   }
   writes_.push_back(op);
   op.legs = 1;  // ours: legs may end inside submit
-  for (const auto& slot : slots_) {
-    if (slot->role != SlotRole::kReader && slot->role != SlotRole::kWriter) continue;
+  for_each_slot(mask(SlotRole::kReader) | mask(SlotRole::kWriter), [&](Slot& slot) {
     const bool skippable = op.io.type == IoType::kFlush || op.io.type == IoType::kReset;
     const bool dropped = seeded(SeededBug::kDropFlush) && op.io.type == IoType::kFlush;
-    if (!dropped && (!skippable || slot->device->supports(op.io.type))) {
-      start_leg(op, *slot);
+    if (!dropped && (!skippable || slot.device->supports(op.io.type))) {
+      start_leg(op, slot);
     } else {
-      op.ok |= bit(slot->index);  // nothing to flush or to reset
+      op.ok |= bit(slot.index);  // nothing to flush or to reset
     }
-  }
+  });
   if (--op.legs == 0) settle(op);
 }
 
@@ -422,9 +428,9 @@ void NexusPort::note_done(const Op& op, uint32_t members) {
 
 void NexusPort::log_missed(const Op& op, uint32_t slots) {
   if (seeded(SeededBug::kSkipLog)) return;
-  for (const auto& slot : slots_) {
-    if ((slots & bit(slot->index)) != 0 && slot->log != nullptr) slot->log->set(op.io.lba, op.io.num_blocks);
-  }
+  for_each_slot(slots, [&](const Slot& slot) {
+    if (slot.log != nullptr) slot.log->set(op.io.lba, op.io.num_blocks);
+  });
 }
 
 // Decides about a write that has no legs left.
@@ -528,7 +534,7 @@ Task<uint32_t> NexusPort::apply(PortView view) {
     PortView::Slot& wanted = view.slots[i];
     const SlotRole role = (failed & bit(i)) != 0 ? SlotRole::kRetiring : wanted.role;
     if (slot.role == SlotRole::kReader && role != SlotRole::kReader) ++slot.epoch;
-    slot.role = role;
+    set_role(slot, role);
     if (slot.role == SlotRole::kAbsent) forget(i);
     slot.local = wanted.local;
     slot.log = std::move(wanted.log);

@@ -160,7 +160,10 @@ class NexusPort {
   void forget_misses(Slot& slot);
   void check_timeouts();
   void report_unreachable(Slot& slot);
-  uint32_t mask(SlotRole role) const;
+  uint32_t mask(SlotRole role) const { return roles_[static_cast<size_t>(role)]; }
+  void set_role(Slot& slot, SlotRole role);
+  template <typename Visit>
+  void for_each_slot(uint32_t slots, Visit visit);
 
   Home& home_;
   runtime::Reactor& reactor_;
@@ -171,7 +174,8 @@ class NexusPort {
   std::shared_ptr<UnequalMap> unequal_;
   std::unique_ptr<WritePermits> permits_;  // nullptr: everything is granted
   std::array<std::unique_ptr<Slot>, kMaxChildren> slots_;
-  size_t next_reader_ = 0;
+  std::array<uint32_t, 5> roles_{};  // the slots of each SlotRole
+  unsigned next_reader_ = 0;
   std::atomic<uint32_t> num_host_ios_{0};
 
   IntrusiveList<Op> held_;    // not started
