@@ -24,6 +24,10 @@ using runtime::Task;
 namespace {
 
 constexpr Duration kYield = std::chrono::milliseconds(1);  // between looks whether hosts are still busy
+// Hosts that wait for each I/O are busy between them, too.
+constexpr Duration kBusyFor = std::chrono::milliseconds(5);
+constexpr Duration kSlice = std::chrono::milliseconds(5);
+constexpr Duration kLongestRest = std::chrono::milliseconds(200);
 constexpr size_t kMaxCopiers = 64;
 constexpr Duration kRetryPause = std::chrono::milliseconds(100);
 
@@ -164,8 +168,29 @@ Task<bool> RebuildJob::flush() {
   co_return flushed.is_success();
 }
 
-bool RebuildJob::hosts_are_busy() {
-  return std::ranges::any_of(owner_.rebuild_ports(), [](const auto& port) { return port->num_host_ios() > 0; });
+bool RebuildJob::hosts_are_busy(TimePoint now) {
+  if (std::ranges::any_of(owner_.rebuild_ports(), [](const auto& port) { return port->num_host_ios() > 0; })) {
+    hosts_seen_at_ = now;
+  }
+  return hosts_seen_at_ != TimePoint{} && now - hosts_seen_at_ < kBusyFor;
+}
+
+// A share of the time, because that is what can be promised on any device: hosts have all of it in the rest.
+Duration RebuildJob::yield_to_hosts(size_t index, TimePoint now) {
+  if (!hosts_are_busy(now)) {
+    slice_begin_ = rest_until_ = {};
+    return {};
+  }
+  if (index >= std::max<size_t>(limits_.num_copiers_under_load, 1)) return kYield;
+  const unsigned percent = std::clamp(limits_.percent_of_time_under_load, 1u, 100u);
+  if (percent == 100) return {};
+  if (now < rest_until_) return std::min(rest_until_ - now, kYield);
+  if (slice_begin_ == TimePoint{}) slice_begin_ = now;
+  if (now - slice_begin_ < kSlice) return {};
+  if (num_copying_ > 0) return kYield;
+  rest_until_ = last_copy_end_ + std::min((last_copy_end_ - slice_begin_) * (100 - percent) / percent, kLongestRest);
+  slice_begin_ = {};
+  return kYield;
 }
 
 // Waits until this copier may go on, or nothing is left for it. A cancelled task (the process ends) fails the job.
@@ -176,9 +201,9 @@ Task<> RebuildJob::take_turn(size_t index, uint64_t bytes) {
       continue;
     }
     const TimePoint now = Reactor::current().now();
-    Duration pause{};
-    if (index >= std::max<size_t>(limits_.num_copiers_under_load, 1) && hosts_are_busy()) {
-      pause = kYield;
+    Duration pause = yield_to_hosts(index, now);
+    if (pause > Duration(0)) {
+      // looks again then
     } else if (limits_.max_bytes_per_second > 0) {
       if (next_copy_at_ <= now) {
         next_copy_at_ = now + std::chrono::nanoseconds(bytes * 1'000'000'000 / limits_.max_bytes_per_second);
@@ -215,6 +240,7 @@ Task<> RebuildJob::copy_all(Copier& copier, size_t index) {
     }
     if (locked) co_await copier.lock.release();
     --num_copying_;
+    last_copy_end_ = Reactor::current().now();
   }
   --num_copiers_;
   changed_.pulse();

@@ -119,7 +119,9 @@ class RebuildJob {
   runtime::Task<std::shared_ptr<OpenSource>> source(const std::vector<std::string>& tried);
   runtime::Task<> take_turn(size_t index, uint64_t bytes);
   runtime::Task<bool> flush();
-  bool hosts_are_busy();
+  bool hosts_are_busy(TimePoint now);
+  // How long a copier has to leave the children to the hosts before it looks again; 0: it may go on.
+  Duration yield_to_hosts(size_t index, TimePoint now);
   bool stopping() const { return state_ != RebuildState::kRunning && state_ != RebuildState::kPaused; }
   void end(RebuildState state);
 
@@ -145,7 +147,12 @@ class RebuildJob {
   TimePoint start_time_{};
   std::optional<TimePoint> end_time_;
   TimePoint next_copy_at_{};  // for max_bytes_per_second
-  runtime::Event changed_;    // pulsed: state or number of copiers
+  // Under load: copies begin in slices, which end with their last copy; a rest follows that is as long in proportion.
+  TimePoint hosts_seen_at_{};
+  TimePoint slice_begin_{};  // 0: none
+  TimePoint last_copy_end_{};
+  TimePoint rest_until_{};
+  runtime::Event changed_;  // pulsed: state or number of copiers
   runtime::Event ended_;
 };
 

@@ -8,7 +8,10 @@ namespace cairn::nexus {
 
 // May be changed while rebuilds run.
 struct RebuildLimits {
-  size_t num_copiers_under_load = 4;  // while hosts do I/O
+  // While hosts do I/O: so many segments at a time, in so much of the time (1 to 100). What is left is the hosts'
+  // alone.
+  size_t num_copiers_under_load = 4;
+  unsigned percent_of_time_under_load = 25;
   uint64_t max_bytes_per_second = 0;  // of each job; 0: no limit
 };
 

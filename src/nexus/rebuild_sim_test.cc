@@ -33,6 +33,45 @@ TEST(RebuildSimTest, LimitsChangeWhileItRuns) {
   site.end();
 }
 
+// While hosts do I/O a rebuild has its share of the time, and no longer when they have stopped.
+TEST(RebuildSimTest, HostsKeepTheirShareOfTheTime) {
+  auto seconds_with = [](unsigned percent, bool loaded) {
+    NexusOptions options;
+    options.rebuild.limits = {.num_copiers_under_load = 1, .percent_of_time_under_load = percent};
+    NexusSite site({.nexus = options});
+    CAIRN_CHECK(site.create({0}).has_value());
+    EXPECT_TRUE(site.write(0, 6000, 4).is_success());
+    bool stop = !loaded;
+    unsigned readers = 0;
+    auto read = [&]() -> runtime::Task<> {
+      std::vector<std::byte> data(512);
+      iovec piece{data.data(), data.size()};
+      while (!stop) {
+        EXPECT_TRUE((co_await block::perform(site.channel(),
+                                             {.type = block::IoType::kRead, .num_blocks = 1, .data = {&piece, 1}}))
+                        .is_success());
+      }
+      --readers;
+    };
+    EXPECT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(1), true)));
+    {
+      const runtime::Reactor::Scope scope(site.node().reactor(0));
+      for (; readers < 2; ++readers) runtime::Reactor::current().spawn("reader", read());
+    }
+    site.run_until([&] { return site.nexus().num_rebuilds() == 0; });
+    stop = true;
+    site.run_until([&] { return readers == 0; });
+    EXPECT_TRUE(site.identical(0, 1));
+    const RebuildRecord record = site.nexus().rebuild_history().back();
+    EXPECT_EQ(record.state, RebuildState::kCompleted);
+    site.end();
+    return static_cast<double>((*record.statistics.end_time - record.statistics.start_time).count()) / 1e9;
+  };
+  const double whole = seconds_with(100, true);
+  EXPECT_GT(seconds_with(10, true), 4 * whole);
+  EXPECT_LE(seconds_with(10, false), whole);
+}
+
 // A child that fails for a moment is tried again, not for ever.
 TEST(RebuildSimTest, RetriesAreBounded) {
   for (const bool passes : {true, false}) {
