@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "block/file_device.h"
+#include "block/io_wait.h"
 #include "block/malloc_device.h"
 #include "block/null_device.h"
 #include "block/registry.h"
@@ -40,6 +41,7 @@ struct Options {
   bool rebuild = false;
   bool intent_log = true;
   bool fill = false;
+  bool once = false;
   bool poll = false;
   std::string type = "randread";
   uint64_t io_size = 4096;
@@ -138,9 +140,25 @@ class Bench {
 
   Task<> load_only(block::Device& device) {
     if (options_.fill) co_await fill(device);
-    Job job(job_options(device));
+    cli::JobOptions job_options = this->job_options(device);
+    if (options_.once) {
+      job_options.time.reset();
+      job_options.warm_up = {};
+      job_options.count = job_options.num_slots;
+    }
+    Job job(job_options);
+    const TimePoint begin = runtime::Reactor::current().now();
     co_await measured(job, device);
-    fmt::print("{{{}}}\n", report(job));
+    if (!options_.once) {
+      fmt::print("{{{}}}\n", report(job));
+      co_return;
+    }
+    auto channel = require(co_await device.open_channel());
+    const nvme::Status flushed = co_await block::perform(*channel, {.type = block::IoType::kFlush});
+    if (!flushed.is_success()) require(Result<>(fail(Code::kInternal, flushed.to_string())));
+    fmt::print(R"({{"seconds": {:.4f}}})"
+               "\n",
+               seconds(runtime::Reactor::current().now() - begin));
   }
 
   Task<> load_and_rebuild(nexus::Nexus& nexus) {
@@ -191,6 +209,7 @@ int main(int argc, char** argv) {
   app.add_flag("--rebuild", options.rebuild, "add the last URI and rebuild it");
   app.add_flag("!--no-intent-log", options.intent_log);
   app.add_flag("--fill", options.fill, "write everything before");
+  app.add_flag("--once", options.once, "the whole device once, and a flush, instead of for a time; tells the seconds");
   app.add_flag("--poll", options.poll, "never sleep");
   app.add_option("-t", options.type, "randread, randwrite, randrw, read, write");
   app.add_option("-b", options.io_size, "bytes");
