@@ -27,6 +27,16 @@ void IoBatch::add(block::IoType type, uint64_t offset_bytes, uint64_t size_bytes
   };
 }
 
+void IoBatch::add(block::IoType type, uint64_t offset_bytes, std::vector<iovec> pieces) {
+  CAIRN_CHECK(!pieces.empty() && pieces.size() <= block::Io::kMaxPieces);
+  uint64_t size_bytes = 0;
+  for (const iovec& piece : pieces) size_bytes += piece.iov_len;
+  add(type, offset_bytes, size_bytes);
+  Step& step = steps_.back();
+  step.pieces = std::move(pieces);
+  step.data = step.pieces;
+}
+
 void IoBatch::add_copy(uint64_t from_bytes, uint64_t to_bytes, uint64_t size_bytes, nvme::Status& status) {
   add(block::IoType::kCopy, to_bytes, size_bytes);
   steps_.back().outcome = &status;

@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <optional>
+#include <vector>
 
 #include "block/channel.h"
 #include "block/io.h"
@@ -21,6 +22,8 @@ class IoBatch {
 
   // Bytes are whole blocks of the device. Without memory for the types that transfer none.
   void add(block::IoType type, uint64_t offset_bytes, uint64_t size_bytes, std::byte* memory = nullptr);
+  // One I/O with all these pieces of memory, whole blocks each and at most block::Io::kMaxPieces.
+  void add(block::IoType type, uint64_t offset_bytes, std::vector<iovec> pieces);
   // `status` tells how this one has ended; it must stay until run() is over.
   void add_copy(uint64_t from_bytes, uint64_t to_bytes, uint64_t size_bytes, nvme::Status& status);
   // Writes what `host`, which must stay likewise, wants written, but at `lba` of this channel's device.
@@ -55,6 +58,7 @@ class IoBatch {
   struct Step : block::Io {
     IoBatch* batch = nullptr;
     iovec piece{};
+    std::vector<iovec> pieces;  // instead of `piece`
     nvme::Status* outcome = nullptr;
   };
   void submit_more();

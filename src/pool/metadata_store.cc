@@ -268,10 +268,20 @@ Task<Result<>> MetadataStore::mark_dirty() {
   co_return Result<>{};
 }
 
+// Neighbours go together: the extent pages of a volume usually are.
 Task<Result<>> MetadataStore::write_pages(std::span<const MetadataWrite::Item> items) {
+  std::vector<const MetadataWrite::Item*> in_order;
+  for (const auto& item : items) in_order.push_back(&item);
+  std::ranges::sort(in_order, {}, &MetadataWrite::Item::md_page);
   IoBatch batch(disk_);
-  for (const auto& item : items) {
-    batch.add(IoType::kWrite, layout_.md_page_offset(item.md_page), kPageSize, item.page->bytes.data());
+  for (size_t i = 0; i < in_order.size();) {
+    const uint32_t first = in_order[i]->md_page;
+    std::vector<iovec> row;
+    for (; i < in_order.size() && row.size() < block::Io::kMaxPieces && in_order[i]->md_page == first + row.size();
+         ++i) {
+      row.push_back({in_order[i]->page->bytes.data(), kPageSize});
+    }
+    batch.add(IoType::kWrite, layout_.md_page_offset(first), std::move(row));
   }
   co_return check("writing metadata", co_await batch.run());
 }
