@@ -88,6 +88,12 @@ Task<Result<std::shared_ptr<Device>>> Registry::create(std::string uri) {
   if (!parsed) co_return fail(std::move(parsed.error()));
   if (parsed->request == nullptr) co_return create_alias(*parsed);
 
+  // Of one whose removal took too long, or that has removed itself: whoever used it may have let go since.
+  if (const auto left = devices_.find(parsed->name);
+      left != devices_.end() && left->second.device != nullptr && left->second.device->removed() &&
+      !left->second.removing && left->second.device->driver_name() == parsed->scheme->driver_name) {
+    if (auto gone = co_await remove(parsed->name); !gone) log::warn("{}", gone.error().to_string());
+  }
   if (const auto existing = devices_.find(parsed->name); existing != devices_.end()) {
     const std::shared_ptr<Device> device = existing->second.device;
     if (device == nullptr || existing->second.removing || device->removed() ||

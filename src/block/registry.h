@@ -64,7 +64,7 @@ class Registry {
   void add_scheme(std::string scheme, Scheme description);
 
   // Makes the device that `uri` describes, or changes or aliases an existing one where the scheme says so. The URI
-  // becomes an alias.
+  // becomes an alias. One that was removed, but not for good, is removed first.
   runtime::Task<Result<std::shared_ptr<Device>>> create(std::string uri);
   // Undoes create(): NOT_FOUND when there is no such device of that driver. See remove().
   runtime::Task<Result<>> destroy(std::string uri);

@@ -255,6 +255,22 @@ TEST_F(RegistryTest, RemovalGivesUpAndMayBeRepeated) {
   EXPECT_TRUE(watch.expired());
 }
 
+TEST_F(RegistryTest, WhatWasGivenUpIsRemovedWhenItIsMadeAnew) {
+  const std::string uri = "malloc:///a?size_mb=1";
+  auto device = *create(uri);
+  SlowUser user(device);
+  user.stubborn = true;
+  ASSERT_FALSE(destroy(uri));
+  user.let_go();
+  const std::weak_ptr<Device> watch = device;
+  device.reset();
+  const auto again = create(uri);
+  ASSERT_TRUE(again) << again.error().to_string();
+  EXPECT_TRUE(watch.expired());
+  EXPECT_FALSE((*again)->removed());
+  EXPECT_EQ(registry_.find("a"), *again);
+}
+
 // A driver whose create() waits until the test lets it go on.
 class GatedRequest final : public DeviceRequest {
  public:

@@ -256,6 +256,7 @@ Task<Result<>> IntentLog::grow(uint64_t num_blocks) {
     co_return fail(Code::kOutOfRange, fmt::format("{} regions, the write-intent log holds {}", regions, kMaxRegions));
   }
   ++version_;
+  const uint64_t first_new = num_blocks_ * block_size_ / geometry_.region_bytes;  // in part
   num_blocks_ = num_blocks;
   geometry_.num_regions = regions;
   state_.intents.resize(regions);
@@ -264,6 +265,7 @@ Task<Result<>> IntentLog::grow(uint64_t num_blocks) {
   for (LogState::Member& member : state_.members) {
     if (!member.missed) continue;
     member.missed->resize(regions);
+    for (uint64_t region = first_new; region < regions; ++region) member.missed->set(region);
     changed_map(LogPageId::Kind::kMissed, *member.slot);
   }
   changed({});
@@ -491,7 +493,7 @@ void IntentLog::sweep_in_background() {
 }
 
 // No longer than a child may keep an I/O; what does not end by then ends by itself.
-Task<bool> IntentLog::flush(std::shared_ptr<block::Device> device) {
+Task<bool> IntentLog::flush(size_t slot, std::shared_ptr<block::Device> device) {
   struct Flush {
     bool ended = false;
     Status status;
@@ -514,6 +516,8 @@ Task<bool> IntentLog::flush(std::shared_ptr<block::Device> device) {
     if (!co_await changed_.wait()) co_return false;
   }
   if (!flush->status.is_success()) log::warn("write-intent log: flush: {}", flush->status.to_string());
+  // Who has been replaced must not go on because it only flushes.
+  if (failure_of(flush->status).conflict) owner_.on_log_failed(slot, failure_of(flush->status));
   co_return flush->status.is_success();
 }
 
@@ -550,7 +554,7 @@ Task<> IntentLog::sweep(bool at_once) {
     }
     const std::shared_ptr<block::Device> device = found->second->channel->device().shared_from_this();
     if (!device->has_volatile_cache()) continue;
-    stable = co_await flush(device) && steady();
+    stable = co_await flush(slot, device) && steady();
   }
   if (stable && steady() && !closed_) {
     idle.remove(asked_since_);

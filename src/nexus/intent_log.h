@@ -134,7 +134,7 @@ class IntentLog final : public WritePermits::Keeper {
   void check_timeouts();
   void give_up(Copy& copy, ChildFailure failure);
   void sweep_in_background();
-  runtime::Task<bool> flush(std::shared_ptr<block::Device> device);
+  runtime::Task<bool> flush(size_t slot, std::shared_ptr<block::Device> device);
 
   Owner& owner_;
   const std::span<const std::unique_ptr<NexusPort>> ports_;

@@ -120,6 +120,7 @@ Nexus::Nexus(block::Registry& devices, const NexusOptions& options, NexusRequest
       options_(options),
       request_(std::move(request)),
       data_start_(nexus::data_start(geometry.block_size)),
+      copy_watch_(options_.child_timeout, [this](const block::Device& device) { on_copy_slow(device); }),
       rebuild_limits_(options_.rebuild.limits) {
   for (runtime::Reactor* reactor : options_.reactors) {
     ports_.push_back(std::make_unique<NexusPort>(static_cast<NexusPort::Home&>(*this), *reactor, data_start_,
@@ -156,6 +157,9 @@ Task<Result<>> Nexus::open(std::vector<ChildPtr> children) {
   }
   if (auto saved = co_await save(false); !saved) co_return fail(nexus_error::save_state(name(), saved.error()));
   state_ = NexusState::kOpen;
+  for (const ChildPtr& child : children_) {
+    if (child->device->removed()) on_device_removed(*child);  // nobody heard it
+  }
   log::info("nexus {}: {} children, {} blocks of {} bytes", name(), children_.size(), num_blocks(), block_size());
   begin_recovery();
   co_return Result<>{};
@@ -284,9 +288,57 @@ Task<Result<>> Nexus::resize(uint64_t size_bytes) {
       co_return fail(nexus_error::resize(name(), grown.error().message()));
     }
   }
+  auto rebuilt = co_await grow_maps(blocks);
+  if (!rebuilt) co_return fail(std::move(rebuilt.error()));
   request_.size_bytes = size_bytes;
   set_num_blocks(blocks);
+  for (const ChildPtr& child : *rebuilt) {
+    if (auto begun = co_await begin_rebuild(child); !begun) {
+      log::error("nexus {}: {}", name(), begun.error().to_string());
+      co_await retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
+    }
+  }
   co_return Result<>{};
+}
+
+// What children that are not healthy have in the new blocks nobody knows. Gives those whose rebuild was stopped for it.
+Task<Result<std::vector<Nexus::ChildPtr>>> Nexus::grow_maps(uint64_t blocks) {
+  std::vector<ChildPtr> rebuilt;
+  while (true) {
+    const std::vector<ChildPtr> children = children_;
+    for (const ChildPtr& child : children) {
+      if (child->job == nullptr) continue;
+      static_cast<void>(child->job->stop());  // it may be over already
+      static_cast<void>(co_await child->job->wait_ended());
+      rebuilt.push_back(child);
+    }
+    const auto guard = co_await health_.lock();
+    if (!guard) co_return fail(guard.error());
+    if (auto allowed = check_operation(); !allowed) co_return fail(std::move(allowed.error()));
+    if (num_rebuilds() > 0) continue;
+    std::vector<std::pair<std::shared_ptr<DirtyMap>, std::shared_ptr<DirtyMap>>> grown;
+    const auto segment_blocks = static_cast<uint32_t>(kSegmentBytes / block_size());
+    for (const ChildPtr& child : children_) {
+      if (child->map == nullptr) continue;
+      grown.emplace_back(child->map, std::make_shared<DirtyMap>(blocks, segment_blocks));
+      child->map = grown.back().second;
+    }
+    const std::shared_ptr<UnflushedMap> unflushed = unflushed_;
+    if (unflushed != nullptr) {
+      outgrown_.push_back(unflushed);
+      unflushed_ = std::make_shared<UnflushedMap>(blocks, segment_blocks);
+    }
+    co_await publish();
+    // Nobody writes down anything in the old ones any more.
+    for (const auto& [old, present] : grown) {
+      old->copy_to(*present);
+      present->set(num_blocks(), blocks - num_blocks());
+    }
+    if (unflushed != nullptr) unflushed_->add(*unflushed);
+    break;
+  }
+  std::erase_if(rebuilt, [](const ChildPtr& child) { return child->state != ChildState::kOpen || child->in_sync; });
+  co_return rebuilt;
 }
 
 Task<Result<>> Nexus::shutdown() {

@@ -30,6 +30,7 @@
 #include "block/registry.h"
 #include "nexus/child_health.h"
 #include "nexus/child_reservation.h"
+#include "nexus/copy_watch.h"
 #include "nexus/intent_log.h"
 #include "nexus/nexus_port.h"
 #include "nexus/nexus_snapshot.h"
@@ -193,6 +194,7 @@ class Nexus final : public block::Device,
   // nexus.cc
   runtime::Task<Result<>> open(std::vector<ChildPtr> children);
   void update_capabilities();
+  runtime::Task<Result<std::vector<ChildPtr>>> grow_maps(uint64_t blocks);
   ChildPtr find_child(const std::string& uri) const;
   ChildPtr child_in(size_t slot) const;
   size_t num_healthy() const;
@@ -215,6 +217,7 @@ class Nexus final : public block::Device,
   // With `health_` held, of a child that is not the last healthy one: it gets no I/O and what it misses is logged, if
   // `logged`; the record says that it is not healthy. False: the nexus has shut itself down.
   runtime::Task<bool> take_out(ChildPtr child, bool logged);
+  void end_remote_io(Child& child);
   // With `health_` held: gives all ports the present roles; children that a port could not open are retired in the
   // background.
   runtime::Task<uint32_t> publish();
@@ -260,6 +263,8 @@ class Nexus final : public block::Device,
   std::span<const std::unique_ptr<NexusPort>> rebuild_ports() override { return ports_; }
   std::vector<RebuildJob::Source> rebuild_sources() override;
   void on_source_failed(const std::string& uri) override;
+  CopyWatch* copy_watch() override { return &copy_watch_; }
+  void on_copy_slow(const block::Device& device);
   runtime::Task<bool> promote(RebuildJob& job) override;
   void on_rebuild_ended(RebuildJob& job) override;
   Result<RebuildJob*> job_of(const std::string& uri) const;
@@ -286,12 +291,14 @@ class Nexus final : public block::Device,
   bool waiting_fails_ = false;
   std::vector<ChildPtr> children_;
   std::vector<std::unique_ptr<NexusPort>> ports_;
-  std::shared_ptr<UnflushedMap> unflushed_;  // from the first child with a volatile cache on
-  std::shared_ptr<UnequalMap> unequal_;      // until all healthy children are equal
+  std::shared_ptr<UnflushedMap> unflushed_;              // from the first child with a volatile cache on
+  std::vector<std::shared_ptr<UnflushedMap>> outgrown_;  // by resizes; flushes that were under way then end there
+  std::shared_ptr<UnequalMap> unequal_;                  // until all healthy children are equal
   std::unique_ptr<IntentLog> log_;
   std::unique_ptr<Resync> resync_;
   std::optional<ResyncStatistics> resynced_;  // when it has ended
   std::shared_ptr<ScrubJob> scrub_;           // the last one
+  CopyWatch copy_watch_;
   RebuildLimits rebuild_limits_;
   std::vector<RebuildRecord> history_;
   runtime::Mutex operations_;
@@ -327,7 +334,9 @@ struct Nexus::Child final : block::DeviceListener {
   SlotRole role = SlotRole::kAbsent;
   bool leaving = false;  // from its retirement until its device is closed
   bool closing = false;
-  runtime::Event closed;  // pulsed when `closing` or `leaving` ends
+  bool ending_io = false;  // its I/O was ended before it is closed
+  bool repairing = false;  // blocks that it could not read
+  runtime::Event closed;   // pulsed when `closing` or `leaving` ends
   std::optional<TimePoint> fault_time;
   std::shared_ptr<DirtyMap> map;
   std::unique_ptr<LogImage> log_image;  // until fill_map()

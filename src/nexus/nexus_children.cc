@@ -68,7 +68,7 @@ Task<> Nexus::close_child(ChildPtr child) {
   while (child->closing) static_cast<void>(co_await child->closed.wait_uninterrupted());
   if (child->device == nullptr) co_return;
   child->closing = true;
-  const bool was_removed = child->device->removed();
+  const bool was_removed = child->device->removed() && !std::exchange(child->ending_io, false);
   const bool was_claimed = child->state != ChildState::kInit && child->state != ChildState::kConfigInvalid;
   // It was there before, and has another user: a URI may ask for a change of a device that exists.
   const bool is_anothers = !was_claimed && child->device->claimed_by() && !child->uri.starts_with("bdev:");
@@ -124,13 +124,19 @@ Task<Result<>> Nexus::add_child(std::string uri, bool rebuild) {
   if (children_.size() == kMaxChildren) {
     co_return fail(nexus_error::invalid_arguments(name(), fmt::format("it has {} children already", kMaxChildren)));
   }
+  const bool was_known = devices_.find(uri) != nullptr;
   auto device = co_await devices_.create(uri);
   if (!device) co_return fail(nexus_error::create_child(name(), std::move(device.error())));
   std::optional<Error> problem;
   for (const ChildPtr& other : children_) {
     if (other->device == *device) problem = nexus_error::child_already_exists(name(), uri);
   }
-  if (problem) co_return fail(std::move(*problem));
+  if (problem) {
+    device->reset();
+    // Only the alias is ours.
+    if (!was_known && uri.starts_with("bdev:")) static_cast<void>(co_await devices_.destroy(uri));
+    co_return fail(std::move(*problem));
+  }
   const auto end = data_end((*device)->num_blocks(), block_size(), request_.size_bytes);
   size_t slot = 0;
   while (child_in(slot) != nullptr) ++slot;
@@ -162,6 +168,8 @@ Task<Result<>> Nexus::add_child(std::string uri, bool rebuild) {
       } else {
         co_await publish();
         if (child->log_image != nullptr) fill_map(*child);
+        // Nobody heard it.
+        if (child->device->removed()) retire_in_background(child, ChildState::kClosed, FaultReason::kUnknown);
       }
     }
   }

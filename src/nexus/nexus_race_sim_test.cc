@@ -503,6 +503,113 @@ TEST(NexusRace, ADeviceOfSomebodyElseStays) {
   site.end();
 }
 
+// Of a child that was there under another name.
+TEST(NexusRace, AnAliasOfAChildIsTakenBack) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  const std::string name = site.child(1).device_name;
+  EXPECT_FALSE(site.run(site.nexus().add_child(fmt::format("bdev:///{}?uuid={}", name, site.child_uuid(1)), true)));
+  EXPECT_EQ(site.process().devices.find(name)->aliases().size(), 1u);
+  EXPECT_TRUE(site.healthy(1));
+  site.end();
+}
+
+// An old nexus may have nothing to do any more but to take back its intents.
+TEST(NexusRace, AConflictThatTheLogMeetsInAFlush) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 8, 1).is_success());
+  site.disk(1).set_faults({.flush_error = -EBADE});
+  site.run_until([&] { return site.nexus().state() == NexusState::kShutdown; }, seconds(30));
+  EXPECT_FALSE(site.write(0, 8, 2).is_success());
+  site.end();
+}
+
+// Nothing of a host goes to it, so that no port sees it hang.
+TEST(NexusRace, ACopyDoesNotWaitForAChildThatHangs) {
+  for (const size_t hanging : {0, 2}) {
+    NexusSite site({.nexus = slow_rebuild()});
+    ASSERT_TRUE(site.create({0, 1}));
+    ASSERT_TRUE(site.write(0, 6000, 1).is_success());
+    ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), true)));
+    site.run_until([&] { return transferred(site, 2) >= kSegment; });
+    site.disk(hanging).set_faults({.hang = true});
+    site.world().run_for(seconds(12));  // child_timeout and what was under way
+    EXPECT_EQ(site.child(hanging).state, ChildState::kFaulted) << hanging;
+    EXPECT_EQ(site.child(hanging).reason, FaultReason::kTimedOut);
+    EXPECT_TRUE(site.healthy(1));
+    site.disk(hanging).set_faults({});
+    site.run_until([&] { return site.nexus().num_rebuilds() == 0; });
+    site.end();
+  }
+}
+
+// Its removal is not heard by anybody: nobody reads from a device that has gone.
+TEST(NexusRace, AChildThatIsRemovedWhileItIsAdded) {
+  NexusSite site({.nexus = without_log()});
+  ASSERT_TRUE(site.create({0, 1}));
+  site.store().blocked = true;
+  site.disk(1).set_faults({.write_error = -EIO});
+  Pending write(site, IoType::kWrite, 0, 8, 1);
+  site.run_until([&] { return site.child(1).state == ChildState::kFaulted; });
+  Call add(site, site.nexus().add_child(NexusSite::uri(2), false));  // waits for that
+  site.run_until([&] { return site.process().devices.find(NexusSite::disk_path(2)) != nullptr; });
+  site.world().run_for(milliseconds(100));
+  Call remove(site, site.process().devices.remove(NexusSite::disk_path(2)));
+  site.world().run_for(milliseconds(100));
+  site.store().open();
+  site.run_until([&] { return add.result && remove.result; });
+  EXPECT_TRUE(*add.result);
+  EXPECT_TRUE(*remove.result) << remove.result->error().to_string();
+  EXPECT_EQ(site.child(2).state, ChildState::kClosed);
+  site.end();
+}
+
+// Nobody knows what it has where nothing was written before.
+TEST(NexusRace, ANexusThatGrowsWhileAChildIsNotHealthy) {
+  for (const bool rebuilding : {true, false}) {
+    NexusSite site({.nexus = slow_rebuild()});
+    ASSERT_TRUE(site.create({2}));
+    ASSERT_TRUE(site.write(0, 6000, 9).is_success());  // what is left of another volume
+    site.close_channels();
+    site.process().nexus.reset();
+    site.run_plain(site.process().nexuses->destroy_all());
+    std::vector<size_t> disks = {0, 1};
+    if (!rebuilding) disks.push_back(2);
+    NexusRequest small = site.request({});
+    // The disks end where a nexus of 6 MiB would.
+    small.size_bytes = 1 << 20;
+    for (const size_t disk : disks) small.children.push_back(NexusSite::uri(disk));
+    ASSERT_TRUE(site.create(small));
+    ASSERT_TRUE(site.write(0, 2000, 1).is_success());
+    if (rebuilding) {
+      ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), true)));
+      site.run_until([&] { return transferred(site, 2) >= kSegment; });
+    } else {
+      ASSERT_TRUE(site.run(site.nexus().fault_child(NexusSite::uri(2), FaultReason::kOffline)));
+    }
+    ASSERT_TRUE(site.write(128, 8, 2).is_success());
+    ASSERT_TRUE(site.run(site.nexus().resize(6 << 20)));
+    ASSERT_TRUE(site.write(1920, 8, 3).is_success());
+    if (!rebuilding) {
+      ASSERT_TRUE(site.run(site.nexus().online_child(NexusSite::uri(2))));
+    }
+    site.wait_healthy(2);
+    EXPECT_EQ(site.nexus().num_blocks(), NexusSite::kNumBlocks);
+    EXPECT_TRUE(site.identical(0, 2)) << rebuilding;
+    // What is not flushed is known by segments, as before.
+    site.nexus().set_rebuild_limits({});
+    ASSERT_TRUE(site.io({.type = IoType::kFlush}).is_success());
+    ASSERT_TRUE(site.run(site.nexus().fault_child(NexusSite::uri(2), FaultReason::kOffline)));
+    ASSERT_TRUE(site.write(6000, 8, 4).is_success());
+    ASSERT_TRUE(site.run(site.nexus().online_child(NexusSite::uri(2))));
+    site.wait_healthy(2);
+    EXPECT_EQ(site.nexus().rebuild_history().back().statistics.blocks_transferred, kSegment);
+    EXPECT_TRUE(site.identical(0, 2)) << rebuilding;
+    site.end();
+  }
+}
+
 // What hosts wrote last may have been done by some children only: nobody is to believe that they are equal.
 TEST(NexusRace, ADestructionThatCutsAWriteIsNotClean) {
   NexusOptions options = without_log();

@@ -33,6 +33,13 @@ Task<Result<>> Nexus::start_rebuild(std::string uri) {
 }
 
 Task<Result<>> Nexus::begin_rebuild(ChildPtr child) {
+  // A remote child connects an I/O queue for the first channel on a reactor. Here it holds up nobody if that takes
+  // long; with `health_` held, nobody else could leave meanwhile.
+  if (const std::shared_ptr<block::Device> device = child->device; device != nullptr) {
+    for (const auto& port : ports_) {
+      co_await call_on(port->reactor(), [&device]() -> Task<> { static_cast<void>(co_await device->open_channel()); });
+    }
+  }
   const auto guard = co_await health_.lock();
   if (!guard) co_return fail(guard.error());
   if (child->job != nullptr) co_return fail(nexus_error::rebuild_exists(name(), child->uri));
@@ -71,6 +78,16 @@ std::vector<RebuildJob::Source> Nexus::rebuild_sources() {
     }
   }
   return sources;
+}
+
+// As if it were a host's.
+void Nexus::on_copy_slow(const block::Device& device) {
+  for (const ChildPtr& child : children_) {
+    if (child->device.get() != &device || child->state != ChildState::kOpen) continue;
+    run_in_background("retire child", [child](Nexus& nexus) -> Task<> {
+      co_await nexus.retire(child, ChildState::kFaulted, FaultReason::kTimedOut, false);
+    });
+  }
 }
 
 void Nexus::on_source_failed(const std::string& uri) {
@@ -228,14 +245,16 @@ Task<> Nexus::repair(ChildPtr child, uint64_t lba, uint64_t num_blocks) {
       if (source.uri == child->uri) continue;
       auto from = co_await source.device->open_channel();
       if (!from) continue;
-      status = co_await block::perform(
-          **from, {.type = IoType::kRead, .lba = data_start_ + lba + done, .num_blocks = count, .data = {&piece, 1}});
+      status = co_await perform_watched(
+          &copy_watch_, **from,
+          {.type = IoType::kRead, .lba = data_start_ + lba + done, .num_blocks = count, .data = {&piece, 1}});
       if (status.is_success() || failure_of(status).conflict) break;
     }
     bool refused = false;
     if (status.is_success()) {
-      status = co_await block::perform(
-          **to, {.type = IoType::kWrite, .lba = data_start_ + lba + done, .num_blocks = count, .data = {&piece, 1}});
+      status = co_await perform_watched(
+          &copy_watch_, **to,
+          {.type = IoType::kWrite, .lba = data_start_ + lba + done, .num_blocks = count, .data = {&piece, 1}});
       refused = !status.is_success();
     }
     co_await lock.release();

@@ -15,6 +15,7 @@
 #include "nexus/geometry.h"
 #include "nexus/nexus.h"
 #include "nexus/nexus_error.h"
+#include "nvmf/host/nvme_device.h"
 #include "runtime/reactor.h"
 
 namespace cairn::nexus {
@@ -60,6 +61,7 @@ Task<bool> Nexus::take_out(ChildPtr child, bool logged) {
   child->map = logged && options_.partial_rebuild ? make_map() : nullptr;
   child->role = SlotRole::kRetiring;
   co_await publish();
+  if (child->state != ChildState::kOpen) end_remote_io(*child);
   // All ports write down by themselves what comes from now on.
   if (child->map != nullptr && unflushed_ != nullptr && !seeded(SeededBug::kForgetUnflushed)) {
     unflushed_->copy_to(*child->map);
@@ -81,6 +83,17 @@ Task<bool> Nexus::take_out(ChildPtr child, bool logged) {
   co_await publish();
   update_capabilities();
   co_return true;
+}
+
+// What it keeps, and does not answer, is given back: reads go on elsewhere while the record waits for the store.
+void Nexus::end_remote_io(Child& child) {
+  auto remote = std::dynamic_pointer_cast<nvmf::host::NvmeDevice>(child.device);
+  if (remote == nullptr || !child.uri.starts_with("nvmf") || remote->removed()) return;
+  child.ending_io = true;
+  child.unlink();
+  remote->announce_removal();
+  run_in_background("end I/O of child",
+                    [remote = std::move(remote)](Nexus&) -> Task<> { co_await remote->abort_io(); });
 }
 
 // In a task of its own: that of the device may be cancelled, and a change of health must not end half-way.
@@ -274,9 +287,12 @@ void Nexus::on_child_conflict(size_t slot) {
 
 void Nexus::on_bad_blocks(size_t slot, uint64_t lba, uint64_t num_blocks) {
   const ChildPtr child = child_in(slot);
-  if (child == nullptr || !child->healthy()) return;
-  run_in_background("repair blocks",
-                    [child, lba, num_blocks](Nexus& nexus) { return nexus.repair(child, lba, num_blocks); });
+  if (child == nullptr || !child->healthy() || child->repairing) return;  // the next read tells again
+  child->repairing = true;
+  run_in_background("repair blocks", [child, lba, num_blocks](Nexus& nexus) -> Task<> {
+    co_await nexus.repair(child, lba, num_blocks);
+    child->repairing = false;
+  });
 }
 
 }  // namespace cairn::nexus

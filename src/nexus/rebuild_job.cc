@@ -163,7 +163,7 @@ Task<> RebuildJob::run() {
 
 Task<bool> RebuildJob::flush() {
   if (!destination_->has_volatile_cache() || seeded(SeededBug::kFinishUnflushed)) co_return true;
-  const Status flushed = co_await block::perform(*channel_, {.type = IoType::kFlush});
+  const Status flushed = co_await perform_watched(owner_.copy_watch(), *channel_, {.type = IoType::kFlush});
   if (!flushed.is_success()) log::error("rebuild of {}: {}", child_uri_, flushed.to_string());
   co_return flushed.is_success();
 }
@@ -278,7 +278,8 @@ Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
     const bool swapped = seeded(SeededBug::kResyncWrongWay);
     block::Channel& good = swapped ? *channel_ : *from->channel;
     block::Channel& behind = swapped ? *from->channel : *channel_;
-    const SegmentCopy done = co_await copy_segment(good, behind, data_start_ + lba, num_blocks, copier.memory.get());
+    const SegmentCopy done =
+        co_await copy_segment(good, behind, data_start_ + lba, num_blocks, copier.memory.get(), owner_.copy_watch());
     if (failure_of(done.status).conflict) {
       owner_.on_conflict(done.outcome == SegmentCopy::Outcome::kReadFailed ? from->uri : child_uri_);
       co_return false;
@@ -309,8 +310,9 @@ Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
 Task<bool> RebuildJob::verify(Copier& copier, uint64_t lba, uint64_t num_blocks) {
   const uint64_t size = num_blocks * destination_->block_size();
   iovec piece{copier.memory.get() + size, size};
-  const Status read = co_await block::perform(
-      *channel_, {.type = IoType::kRead, .lba = data_start_ + lba, .num_blocks = num_blocks, .data = {&piece, 1}});
+  const Status read = co_await perform_watched(
+      owner_.copy_watch(), *channel_,
+      {.type = IoType::kRead, .lba = data_start_ + lba, .num_blocks = num_blocks, .data = {&piece, 1}});
   if (read.is_success() && std::memcmp(copier.memory.get(), copier.memory.get() + size, size) == 0) co_return true;
   blocks_mismatched_ += num_blocks;
   log::error("rebuild of {}: blocks {} to {} are not what was written ({})", child_uri_, lba, lba + num_blocks - 1,

@@ -28,6 +28,8 @@
 
 namespace cairn::nexus {
 
+class CopyWatch;
+
 struct RebuildStatistics {
   uint64_t blocks_total = 0;        // of the nexus
   uint64_t blocks_recovered = 0;    // equal on both
@@ -69,6 +71,7 @@ class RebuildJob {
     // Nothing is dirty: makes the child healthy. False: something is again, or the child has gone.
     virtual runtime::Task<bool> promote(RebuildJob& job) = 0;
     virtual void on_rebuild_ended(RebuildJob& job) = 0;
+    virtual CopyWatch* copy_watch() = 0;
 
    protected:
     ~Owner() = default;

@@ -125,10 +125,10 @@ Task<> Resync::make_equal(Copier& copier, uint64_t lba, uint64_t num_blocks) {
     for (const RebuildJob::Source& child : children) {
       if (child.uri == source->uri) continue;
       const auto to = co_await channel_of(child);
-      const SegmentCopy done =
-          to != nullptr
-              ? co_await equalize_segment(*from, *to, data_start_ + lba, num_blocks, copier.memory.get())
-              : SegmentCopy{Outcome::kWriteFailed, nvme::Status::generic(nvme::GenericStatus::kInternalError)};
+      const SegmentCopy done = to != nullptr ? co_await equalize_segment(*from, *to, data_start_ + lba, num_blocks,
+                                                                         copier.memory.get(), owner_.copy_watch())
+                                             : SegmentCopy{Outcome::kWriteFailed,
+                                                           nvme::Status::generic(nvme::GenericStatus::kInternalError)};
       if (done.outcome == Outcome::kCopied || done.outcome == Outcome::kReleased) ++segments_copied_;
       if (done.outcome == Outcome::kWriteFailed) {
         co_await owner_.on_resync_failed(child.uri, done.status);

@@ -37,6 +37,7 @@ class Resync {
     // These blocks are about to change on healthy children only.
     virtual void on_resync_copies(uint64_t lba, uint64_t num_blocks) = 0;
     virtual void on_resync_ended() = 0;
+    virtual CopyWatch* copy_watch() = 0;
 
    protected:
     ~Owner() = default;

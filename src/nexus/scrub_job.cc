@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "block/io_wait.h"
+#include "nexus/copy_watch.h"
 #include "nexus/geometry.h"
 #include "runtime/reactor.h"
 
@@ -191,8 +192,8 @@ Task<bool> ScrubJob::scrub(uint64_t lba, uint64_t num_blocks) {
     copy.status =
         copy.channel == nullptr
             ? Status::generic(nvme::GenericStatus::kInternalError)
-            : co_await block::perform(
-                  *copy.channel,
+            : co_await perform_watched(
+                  owner_.copy_watch(), *copy.channel,
                   {.type = IoType::kRead, .lba = data_start_ + lba, .num_blocks = num_blocks, .data = {&piece, 1}});
     if (copy.status.is_success()) copy.data = memory.get();
   }
@@ -237,10 +238,11 @@ Task<> ScrubJob::repair(ScrubDifference& difference, const Copy& good, std::vect
   difference.repaired = true;
   for (const Copy& copy : copies) {
     if (std::ranges::find(difference.deviating, copy.child.uri) == difference.deviating.end()) continue;
-    const SegmentCopy done = copy.channel != nullptr
-                                 ? co_await equalize_segment(*good.channel, *copy.channel, data_start_ + difference.lba,
-                                                             difference.num_blocks, repair_memory_.get())
-                                 : SegmentCopy{SegmentCopy::Outcome::kWriteFailed, copy.status};
+    const SegmentCopy done =
+        copy.channel != nullptr
+            ? co_await equalize_segment(*good.channel, *copy.channel, data_start_ + difference.lba,
+                                        difference.num_blocks, repair_memory_.get(), owner_.copy_watch())
+            : SegmentCopy{SegmentCopy::Outcome::kWriteFailed, copy.status};
     if (done.outcome == SegmentCopy::Outcome::kWriteFailed) {
       co_await owner_.on_resync_failed(copy.child.uri, done.status);
       difference.repaired = false;

@@ -17,28 +17,30 @@ namespace {
 
 constexpr uint32_t kFailUnwritten = 1u << 22;  // read flag: no data, a status
 
-Task<Status> transfer(block::Channel& channel, IoType type, uint64_t lba, uint64_t num_blocks, std::byte* memory) {
+Task<Status> transfer(block::Channel& channel, IoType type, uint64_t lba, uint64_t num_blocks, std::byte* memory,
+                      CopyWatch* watch) {
   iovec piece{memory, num_blocks * channel.device().block_size()};
-  co_return co_await block::perform(channel, {.type = type,
-                                              .lba = lba,
-                                              .num_blocks = num_blocks,
-                                              .data = {&piece, 1},
-                                              .read_flags = type == IoType::kRead ? kFailUnwritten : 0});
+  co_return co_await perform_watched(watch, channel,
+                                     {.type = type,
+                                      .lba = lba,
+                                      .num_blocks = num_blocks,
+                                      .data = {&piece, 1},
+                                      .read_flags = type == IoType::kRead ? kFailUnwritten : 0});
 }
 
 bool is_unwritten(Status status) {
   return status.is(MediaStatus::kDeallocatedOrUnwrittenBlock);
 }
 
-Task<SegmentCopy> write(block::Channel& to, uint64_t lba, uint64_t num_blocks, std::byte* memory) {
-  const Status written = co_await transfer(to, IoType::kWrite, lba, num_blocks, memory);
+Task<SegmentCopy> write(block::Channel& to, uint64_t lba, uint64_t num_blocks, std::byte* memory, CopyWatch* watch) {
+  const Status written = co_await transfer(to, IoType::kWrite, lba, num_blocks, memory, watch);
   if (!written.is_success()) co_return SegmentCopy{Outcome::kWriteFailed, written};
   co_return SegmentCopy{Outcome::kCopied, written};
 }
 
-Task<SegmentCopy> release(block::Channel& to, uint64_t lba, uint64_t num_blocks) {
-  const Status released = co_await block::perform(
-      to, {.type = IoType::kWriteZeroes, .lba = lba, .num_blocks = num_blocks, .may_deallocate = true});
+Task<SegmentCopy> release(block::Channel& to, uint64_t lba, uint64_t num_blocks, CopyWatch* watch) {
+  const Status released = co_await perform_watched(
+      watch, to, {.type = IoType::kWriteZeroes, .lba = lba, .num_blocks = num_blocks, .may_deallocate = true});
   if (!released.is_success()) co_return SegmentCopy{Outcome::kWriteFailed, released};
   co_return SegmentCopy{Outcome::kReleased, released};
 }
@@ -46,26 +48,26 @@ Task<SegmentCopy> release(block::Channel& to, uint64_t lba, uint64_t num_blocks)
 }  // namespace
 
 Task<SegmentCopy> copy_segment(block::Channel& from, block::Channel& to, uint64_t lba, uint64_t num_blocks,
-                               std::byte* memory) {
-  const Status read = co_await transfer(from, IoType::kRead, lba, num_blocks, memory);
-  if (read.is_success()) co_return co_await write(to, lba, num_blocks, memory);
+                               std::byte* memory, CopyWatch* watch) {
+  const Status read = co_await transfer(from, IoType::kRead, lba, num_blocks, memory, watch);
+  if (read.is_success()) co_return co_await write(to, lba, num_blocks, memory, watch);
   if (!is_unwritten(read)) co_return SegmentCopy{Outcome::kReadFailed, read};
-  if (is_unwritten(co_await transfer(to, IoType::kRead, lba, num_blocks, memory))) co_return SegmentCopy{};
-  co_return co_await release(to, lba, num_blocks);
+  if (is_unwritten(co_await transfer(to, IoType::kRead, lba, num_blocks, memory, watch))) co_return SegmentCopy{};
+  co_return co_await release(to, lba, num_blocks, watch);
 }
 
 Task<SegmentCopy> equalize_segment(block::Channel& from, block::Channel& to, uint64_t lba, uint64_t num_blocks,
-                                   std::byte* memory) {
+                                   std::byte* memory, CopyWatch* watch) {
   const uint64_t size = num_blocks * from.device().block_size();
-  const Status source = co_await transfer(from, IoType::kRead, lba, num_blocks, memory);
+  const Status source = co_await transfer(from, IoType::kRead, lba, num_blocks, memory, watch);
   if (!source.is_success() && !is_unwritten(source)) co_return SegmentCopy{Outcome::kReadFailed, source};
-  const Status present = co_await transfer(to, IoType::kRead, lba, num_blocks, memory + size);
+  const Status present = co_await transfer(to, IoType::kRead, lba, num_blocks, memory + size, watch);
   if (is_unwritten(source)) {
     if (is_unwritten(present)) co_return SegmentCopy{};
-    co_return co_await release(to, lba, num_blocks);
+    co_return co_await release(to, lba, num_blocks, watch);
   }
   if (present.is_success() && std::memcmp(memory, memory + size, size) == 0) co_return SegmentCopy{};
-  co_return co_await write(to, lba, num_blocks, memory);
+  co_return co_await write(to, lba, num_blocks, memory, watch);
 }
 
 }  // namespace cairn::nexus

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "block/channel.h"
+#include "nexus/copy_watch.h"
 #include "nvme/status.h"
 #include "runtime/task.h"
 
@@ -23,12 +24,12 @@ struct SegmentCopy {
 };
 
 // Copies without looking. What is unwritten in the source is released in the destination unless it is unwritten there
-// too: nothing stale survives, thin stays thin. `memory`: as many bytes as the blocks.
+// too: nothing stale survives, thin stays thin. `memory`: as many bytes as the blocks. `watch` may be nullptr.
 runtime::Task<SegmentCopy> copy_segment(block::Channel& from, block::Channel& to, uint64_t lba, uint64_t num_blocks,
-                                        std::byte* memory);
+                                        std::byte* memory, CopyWatch* watch);
 // Reads both and writes only where they differ; what cannot be read in the destination is written. `memory`: twice as
 // many bytes.
 runtime::Task<SegmentCopy> equalize_segment(block::Channel& from, block::Channel& to, uint64_t lba, uint64_t num_blocks,
-                                            std::byte* memory);
+                                            std::byte* memory, CopyWatch* watch);
 
 }  // namespace cairn::nexus

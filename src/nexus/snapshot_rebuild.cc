@@ -69,6 +69,7 @@ class SnapshotRebuilds::Job final : public std::enable_shared_from_this<Job>, pr
     if (copying_ != nullptr) copying_->abandon();
   }
   Task<bool> promote(RebuildJob&) override { co_return true; }
+  CopyWatch* copy_watch() override { return nullptr; }
   void on_rebuild_ended(RebuildJob& job) override {
     record_ = job.record();
     log::info("snapshot rebuild of {} from {}: {}", request_.uuid.to_string(), request_.snapshot_uri,

@@ -32,6 +32,8 @@ class UnflushedMap {
     if (succeeded) maps_[1 - current_.load(std::memory_order_seq_cst)].clear();
     flushing_.store(false, std::memory_order_seq_cst);
   }
+  // What is noted there. This one is not smaller.
+  void add(const UnflushedMap& other) { other.copy_to(maps_[current_.load(std::memory_order_seq_cst)]); }
   void copy_to(DirtyMap& map) const {
     for (const DirtyMap& one : maps_) one.copy_to(map);
   }

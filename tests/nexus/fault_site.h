@@ -17,6 +17,7 @@
 #include "nexus/child_health_file.h"
 #include "nexus/geometry.h"
 #include "nexus/nexus_registry.h"
+#include "nexus/test_site.h"
 #include "nvmf/host/nvmf_scheme.h"
 #include "nvmf/target/block_history.h"
 #include "nvmf/target/target.h"
@@ -82,7 +83,7 @@ class EngineProcess final : public sim::NodeProgram {
     options.intent_log.idle_after = std::chrono::milliseconds(500);
     nexuses = std::make_unique<NexusRegistry>(devices, options);
   }
-  ChildHealthFile store{"/var/nexus"};
+  SiteStore store;
   block::Registry devices;
   std::unique_ptr<NexusRegistry> nexuses;
   std::shared_ptr<Nexus> nexus;

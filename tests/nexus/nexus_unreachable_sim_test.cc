@@ -15,11 +15,11 @@ const Duration kRefusalWindow = nvmf::host::ConnectionOptions{}.refusal_window;
 constexpr Duration kPatience = milliseconds(200);  // to decide, with the store and the log written
 constexpr uint64_t kSegment = 128;                 // blocks; as large as a region of the log here
 
-// A write that nobody waits for.
+// An I/O that nobody waits for.
 struct Pending {
-  Pending(FaultSite& its_site, uint64_t lba, unsigned reactor)
+  Pending(FaultSite& its_site, uint64_t lba, unsigned reactor, block::IoType type = block::IoType::kWrite)
       : site(its_site), data(512, std::byte{7}), piece{data.data(), data.size()} {
-    io.type = block::IoType::kWrite;
+    io.type = type;
     io.lba = lba;
     io.num_blocks = 1;
     io.data = {&piece, 1};
@@ -133,6 +133,54 @@ TEST(NexusUnreachable, ARebuildDoesNotWaitForItsDestination) {
   site.world().run_for(kRefusalWindow + kPatience);
   EXPECT_EQ(site.nexus().num_rebuilds(), 0u);
   EXPECT_EQ(site.nexus().children().back().state, ChildState::kFaulted);
+  site.end();
+}
+
+// What a child keeps and does not answer is given back before the record says that it has left.
+TEST(NexusUnreachable, ReadsDoNotWaitForTheStoreWithAChildThatLeaves) {
+  FaultSite site(6);
+  Pending(site, 0, 0).expect_success();
+  EXPECT_TRUE(site.run(site.nexus().fault_child(site.uri(0), FaultReason::kOffline)));  // it would be read
+  site.world().network().cut_both(site.engine(), site.storage(1));
+  site.process().store.blocked = true;
+  std::vector<std::unique_ptr<Pending>> reads;
+  for (unsigned i = 0; i < 8; ++i) {
+    reads.push_back(std::make_unique<Pending>(site, 0, i % 2, block::IoType::kRead));
+  }
+  site.world().run_for(seconds(5));  // longer than child_timeout
+  EXPECT_EQ(child(site, 1).reason, FaultReason::kTimedOut);
+  for (const auto& read : reads) EXPECT_TRUE(read->io.done);
+  site.process().store.open();
+  for (const auto& read : reads) read->expect_success();
+  site.world().network().heal_all();
+  site.end();
+}
+
+// A child that comes back by a way that swallows packets is nobody else's business.
+TEST(NexusUnreachable, AChildThatIsConnectedSlowlyHoldsUpNoOther) {
+  FaultSite site(7);
+  Pending(site, 0, 0).expect_success();
+  EXPECT_TRUE(site.run(site.nexus().fault_child(site.uri(1), FaultReason::kOffline)));
+  site.run_until([&] { return !child(site, 1).faulting; });
+  std::optional<Result<>> online;
+  {
+    const runtime::Reactor::Scope scope(site.engine().reactor(0));
+    site.engine().reactor(0).spawn("online", [](FaultSite& its_site, std::optional<Result<>>& out) -> Task<> {
+      out.emplace(co_await its_site.nexus().online_child(its_site.uri(1)));
+    }(site, online));
+  }
+  site.run_until([&] { return child(site, 1).state == ChildState::kOpen; });
+  site.world().network().cut_both(site.engine(), site.storage(1));
+  site.world().run_for(milliseconds(100));
+  EXPECT_FALSE(online);
+  site.storage(2).files().disk_of(kDisk).set_faults({.write_error = -EIO});
+  Pending write(site, 0, 0);
+  site.world().run_for(seconds(1));
+  EXPECT_TRUE(write.io.done);
+  expect_retired(site, 2);
+  write.expect_success();
+  site.run_until([&] { return online.has_value(); });
+  site.world().network().heal_all();
   site.end();
 }
 

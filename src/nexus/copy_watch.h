@@ -1,0 +1,64 @@
+// Children that copies wait for: copiers of rebuilds, resynchronisations and scrubs hold range locks meanwhile, so that
+// a child that keeps an I/O of theirs too long holds up hosts although it has none of theirs. Home reactor.
+#pragma once
+
+#include <functional>
+#include <utility>
+
+#include "base/intrusive_list.h"
+#include "block/device.h"
+#include "block/io_wait.h"
+#include "runtime/reactor.h"
+#include "runtime/timer.h"
+
+namespace cairn::nexus {
+
+class CopyWatch {
+ public:
+  // `on_slow` is told of each that has kept an I/O for `limit`, and again as long as it does.
+  CopyWatch(Duration limit, std::function<void(const block::Device&)> on_slow)
+      : limit_(limit), on_slow_(std::move(on_slow)), timer_([this] { look(); }) {}
+  ~CopyWatch() { waits_.forget(); }
+  CopyWatch(const CopyWatch&) = delete;
+  CopyWatch& operator=(const CopyWatch&) = delete;
+
+  // While it lives, the device is waited for.
+  class Wait : public ListLink<> {
+   public:
+    Wait(CopyWatch* watch, const block::Device& its_device)
+        : device(its_device), since(runtime::Reactor::current().now()) {
+      if (watch == nullptr) return;
+      watch->waits_.push_back(*this);
+      if (!watch->timer_.armed()) runtime::Reactor::current().arm(watch->timer_, since + watch->limit_);
+    }
+    ~Wait() { unlink(); }
+    const block::Device& device;
+    const TimePoint since;
+  };
+
+ private:
+  void look() {
+    if (waits_.empty()) return;
+    const TimePoint now = runtime::Reactor::current().now();
+    for (const Wait& wait : waits_) {
+      if (now - wait.since < limit_) break;
+      on_slow_(wait.device);
+    }
+    const TimePoint next = waits_.first()->since + limit_;
+    runtime::Reactor::current().arm(timer_, next > now ? next : now + limit_ / 4);
+  }
+
+  const Duration limit_;
+  const std::function<void(const block::Device&)> on_slow_;
+  IntrusiveList<Wait> waits_;  // oldest first
+  runtime::Timer timer_;
+};
+
+// One I/O of a copy. Without a watch it is nobody's business how long it takes.
+inline runtime::Task<nvme::Status> perform_watched(CopyWatch* watch, block::Channel& channel,
+                                                   block::IoRequest request) {
+  const CopyWatch::Wait wait(watch, channel.device());
+  co_return co_await block::perform(channel, request);
+}
+
+}  // namespace cairn::nexus
