@@ -1,6 +1,8 @@
 // Rebuilds: limits that change, retries, verification.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "nexus/test_site.h"
 
 namespace cairn::nexus {
@@ -70,6 +72,35 @@ TEST(RebuildSimTest, HostsKeepTheirShareOfTheTime) {
   const double whole = seconds_with(100, true);
   EXPECT_GT(seconds_with(10, true), 4 * whole);
   EXPECT_LE(seconds_with(10, false), whole);
+}
+
+TEST(RebuildSimTest, TwentyVolumesAtOnce) {
+  constexpr unsigned kVolumes = 20;
+  NexusSite site({.num_disks = 0});
+  std::vector<std::shared_ptr<Nexus>> nexuses;
+  auto child = [](unsigned volume, unsigned number) {
+    return fmt::format("malloc:///v{}c{}?size_mb=8&uuid={}", volume, number,
+                       NexusSite::child_uuid(10 * volume + number));
+  };
+  for (unsigned i = 0; i < kVolumes; ++i) {
+    NexusRequest request = site.request({}, 1 << 20);
+    request.name = fmt::format("volume{}", i);
+    request.uuid = *Uuid::parse(fmt::format("11111111-2222-4333-8444-{:012}", i));
+    request.children = {child(i, 0)};
+    auto made = site.run(site.process().nexuses->create(std::move(request)));
+    ASSERT_TRUE(made) << made.error().to_string();
+    nexuses.push_back(*made);
+  }
+  for (unsigned i = 0; i < kVolumes; ++i) ASSERT_TRUE(site.run(nexuses[i]->add_child(child(i, 1), true)));
+  site.run_until([&] {
+    return std::ranges::all_of(nexuses, [](const auto& nexus) { return !nexus->rebuild_history().empty(); });
+  });
+  for (const auto& nexus : nexuses) {
+    EXPECT_EQ(nexus->rebuild_history().back().state, RebuildState::kCompleted);
+    EXPECT_EQ(nexus->status(), NexusStatus::kOnline);
+  }
+  nexuses.clear();
+  site.end();
 }
 
 // A child that fails for a moment is tried again, not for ever.
