@@ -1,7 +1,6 @@
 // A volume of two copies on two files, inside this program: mirror <file> <file>. The files are made if need be.
 #include <cairn/runtime.h>
 
-#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -22,22 +21,17 @@ constexpr size_t kIoBytes = 64 << 10;
 constexpr size_t kNumIos = 16;
 // Always the same: the copies know by it what each of them has missed.
 constexpr const char* kVolume = "5e0d6e7c-3f0a-4a57-9d5e-0f6b1c2a7d10";
+constexpr const char* kCopies[] = {"5e0d6e7c-3f0a-4a57-9d5e-0f6b1c2a7d11", "5e0d6e7c-3f0a-4a57-9d5e-0f6b1c2a7d12"};
 
-// 16 writes at the same time, counted by their completions, which run on a thread of the runtime.
+// 16 writes at the same time. Waits for all, also when one has failed: the memory is theirs until then.
 Result<> write_all(Nexus& nexus, const std::vector<Buffer>& buffers) {
-  std::promise<Result<>> finished;
-  std::future<Result<>> outcome = finished.get_future();
-  struct Progress {
-    std::atomic<size_t> left{kNumIos};
-    std::atomic<bool> failed{false};
-  } progress;
-  for (size_t i = 0; i < kNumIos; ++i) {
-    nexus.write(i * kIoBytes, buffers[i].span(), [&progress, &finished](Result<> written) {
-      if (!written && !progress.failed.exchange(true)) finished.set_value(written);
-      if (--progress.left == 0 && !progress.failed) finished.set_value({});
-    });
+  std::vector<std::future<Result<>>> writes;
+  for (size_t i = 0; i < kNumIos; ++i) writes.push_back(nexus.write(i * kIoBytes, buffers[i].span()));
+  Result<> outcome;
+  for (auto& write : writes) {
+    if (auto written = write.get(); !written) outcome = written;
   }
-  return outcome.get();
+  return outcome;
 }
 
 Result<> run(const std::vector<std::string>& files) {
@@ -45,7 +39,9 @@ Result<> run(const std::vector<std::string>& files) {
   if (!runtime) return std::unexpected(runtime.error());
 
   cairn::embed::NexusOptions options{.name = "mirror", .size_bytes = 64 * kMiB, .uuid = kVolume};
-  for (const std::string& file : files) options.children.push_back("aio://" + file + "?blk_size=512");
+  for (size_t i = 0; i < files.size(); ++i) {
+    options.children.push_back("aio://" + files[i] + "?blk_size=512&uuid=" + kCopies[i]);
+  }
   auto nexus = runtime->create_nexus(options);
   if (!nexus) return std::unexpected(nexus.error());
   std::printf("%s: %llu bytes in blocks of %u\n", nexus->name().c_str(),

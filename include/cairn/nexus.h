@@ -33,7 +33,8 @@ struct NexusOptions {
   // URIs of 1 to 32 children: aio:///path, uring:///path, malloc:///name?size_mb=N, nvmf://host:port/nqn,
   // bdev:///name (docs/block-devices.md).
   std::vector<std::string> children = {};
-  // The same volume has the same UUID whenever it is opened: children know by it what they have missed. Empty: a random
+  // The same volume has the same UUID whenever it is opened: children know by it what they have missed. Of several
+  // children, those that are files or local disks need a uuid= in their URIs then, always the same. Empty: a random
   // one, for children that hold nothing worth keeping.
   std::string uuid = {};
   uint32_t max_in_flight = 512;  // I/Os, 1 to 65535
@@ -67,15 +68,18 @@ class [[gnu::visibility("default")]] Nexus {
   uint32_t block_size() const;  // bytes
 
   // Start an I/O. `offset` and the size of the memory are multiples of block_size(), the memory begins at such an
-  // address (that of a Buffer does) and belongs to the I/O until `done` is called. Exactly one call of `done`, with
+  // address (that of a Buffer does) and belongs to the I/O until `done` is called. Exactly one call of `done`, which
+  // must not be empty, with
   //   INVALID_ARGUMENT     offset, size or address
   //   OUT_OF_RANGE         beyond the end
   //   RESOURCE_EXHAUSTED   max_in_flight are under way; or a child has no space left and no other one could help
-  //   FAILED_PRECONDITION  the nexus has been closed; another host has reserved the children
+  //   FAILED_PRECONDITION  the nexus has been closed, or is being closed and could not do it in time
   //   DATA_LOSS            no healthy child could read it
-  //   UNAVAILABLE          no child can be reached
+  //   INTERNAL             another error of the last child; the nexus has shut itself down, as when another host has
+  //                        reserved a child
   // Of these, those that the nexus can tell at once come inside the call, on the calling thread. When a child fails the
-  // nexus goes on with the others, and the I/O is none the wiser.
+  // nexus goes on with the others, and the I/O is none the wiser. While no child can be reached I/O waits for one,
+  // until the nexus is closed.
   void read(uint64_t offset, std::span<std::byte> into, Completion done);
   void write(uint64_t offset, std::span<const std::byte> from, Completion done);
   void flush(Completion done);
@@ -94,7 +98,8 @@ class [[gnu::visibility("default")]] Nexus {
   Result<> remove_child(const std::string& uri);
 
   // Refuses new I/O, waits for what is under way (10 s; what hangs then fails), marks the children as cleanly closed
-  // and lets go of them. When it returns, all completions have run. Again: nothing to do.
+  // and lets go of them. When it returns, all completions have run, but for those of calls that have not returned yet
+  // and refuse. Again: nothing to do.
   Result<> close();
 
  private:

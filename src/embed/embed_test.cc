@@ -106,6 +106,8 @@ TEST_F(EmbedTest, RefusalsSayWhatIsWrong) {
   strange.uuid = "u";
   EXPECT_EQ(refused(strange), "INVALID_ARGUMENT: nexus \"n\": \"u\" is no UUID");
   EXPECT_THAT(refused(options({"aio:///nowhere/file"})), testing::HasSubstr("No such file or directory"));
+  EXPECT_THAT(refused(options({malloc_child(1), "aio:///nowhere/file"})),
+              testing::HasSubstr("needs a \"uuid=\" in its URI"));
 
   auto nexus = *runtime_->create_nexus(options({malloc_child(1)}));
   EXPECT_THAT(refused(options({malloc_child(2)})), testing::StartsWith("ALREADY_EXISTS"));

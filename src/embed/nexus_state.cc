@@ -43,9 +43,7 @@ constexpr uint64_t free_list_head(uint64_t before, uint32_t index) {
 Code code_of(nvme::Status status) {
   if (status.is(nvme::GenericStatus::kLbaOutOfRange)) return Code::kOutOfRange;
   if (status.is(nvme::GenericStatus::kCapacityExceeded)) return Code::kResourceExhausted;
-  if (status.is(nvme::GenericStatus::kReservationConflict)) return Code::kFailedPrecondition;
   if (status.type() == nvme::StatusCodeType::kMedia) return Code::kDataLoss;
-  if (status.type() == nvme::StatusCodeType::kPath) return Code::kUnavailable;
   return Code::kInternal;
 }
 
@@ -96,15 +94,17 @@ Task<> NexusState::close_channels() {
 }
 
 void NexusState::start(IoType type, uint64_t offset, std::span<std::byte> memory, Nexus::Completion done) {
+  CAIRN_CHECK(done != nullptr);  // nobody could be told
   auto refuse = [&done](const cairn::Error& error) { done(std::unexpected(to_public(error))); };
   if (auto checked = check(type, offset, memory); !checked) return refuse(checked.error());
-  if ((in_flight_.fetch_add(1, std::memory_order_acq_rel) & kClosed) != 0) {
-    leave();
+  // One for the I/O, one for this thread: while it is in here the reactors must not end.
+  if ((in_flight_.fetch_add(2, std::memory_order_acq_rel) & kClosed) != 0) {
+    leave(2);
     return refuse(closed_error(name_));
   }
   Operation* const operation = take();
   if (operation == nullptr) {
-    leave();
+    leave(2);
     return refuse(
         {cairn::Code::kResourceExhausted, fmt::format("{}: max_in_flight ({}) I/Os are under way",
                                                       describe(type, offset, memory.size()), num_operations_)});
@@ -118,6 +118,7 @@ void NexusState::start(IoType type, uint64_t offset, std::span<std::byte> memory
   operation->done = std::move(done);
   operation->channel = channels_[number_of_this_thread() % channels_.size()].get();
   operation->channel->reactor().post(operation->message);
+  leave(1);
 }
 
 cairn::Result<> NexusState::check(IoType type, uint64_t offset, std::span<std::byte> memory) const {
@@ -167,11 +168,11 @@ void NexusState::complete(Operation& operation) {
   give_back(operation);  // first: `done` may start the next one
   done(std::move(result));
   done = nullptr;  // what it captured is gone before close() returns
-  leave();
+  leave(1);
 }
 
-void NexusState::leave() {
-  if (in_flight_.fetch_sub(1, std::memory_order_acq_rel) != (kClosed | 1)) return;
+void NexusState::leave(unsigned times) {
+  if (in_flight_.fetch_sub(times, std::memory_order_acq_rel) != (kClosed | times)) return;
   const std::lock_guard lock(drained_mutex_);
   drained_.notify_all();
 }
@@ -187,6 +188,7 @@ void NexusState::wait_until_drained() {
 }
 
 Error NexusState::io_error(const Operation& operation) const {
+  if (closed() && operation.status.is(nvme::GenericStatus::kInternalError)) return to_public(closed_error(name_));
   return {.code = code_of(operation.status),
           .message = fmt::format("{}: {}", describe(operation.type, operation.offset, operation.piece.iov_len),
                                  operation.status.to_string())};

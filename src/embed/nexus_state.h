@@ -63,7 +63,7 @@ class NexusState {
   Operation* take();
   void give_back(Operation& operation);
   void complete(Operation& operation);
-  void leave();
+  void leave(unsigned times);
   Error io_error(const Operation& operation) const;
   std::string describe(block::IoType type, uint64_t offset, uint64_t size_bytes) const;
 
@@ -78,7 +78,7 @@ class NexusState {
   // The first free operation, and above it a number that changes with each change: who was interrupted between looking
   // and changing sees that others were there.
   std::atomic<uint64_t> free_;
-  std::atomic<uint64_t> in_flight_{0};  // and kClosed
+  std::atomic<uint64_t> in_flight_{0};  // I/Os, threads in start(), and kClosed
   std::mutex drained_mutex_;
   std::condition_variable drained_;
 };

@@ -9,6 +9,7 @@ std::string_view code_name(Code code) {
 }
 
 Result<Runtime> Runtime::start(const RuntimeOptions& options) {
+  if (auto allowed = check_may_wait("start"); !allowed) return std::unexpected(std::move(allowed.error()));
   auto state = RuntimeState::start(options);
   if (!state) return std::unexpected(to_public(state.error()));
   return Runtime(std::move(*state));

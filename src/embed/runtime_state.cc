@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <csignal>
 #include <fstream>
 #include <ranges>
 
@@ -49,6 +50,18 @@ std::string machine_id() {
   return id;
 }
 
+// Without a store, the children themselves know who has missed what, and they know each other by their UUIDs.
+cairn::Result<> check_identity(const std::string& uri) {
+  auto parsed = block::Uri::parse(uri);
+  if (!parsed || (parsed->scheme() != "aio" && parsed->scheme() != "uring")) return {};
+  if (std::ranges::any_of(parsed->query(), [](const auto& each) { return each.first == "uuid"; })) return {};
+  return fail(
+      cairn::Code::kInvalidArgument,
+      fmt::format("child \"{}\" needs a \"uuid=\" in its URI, always the same: by it the volume knows the child "
+                  "when it is opened again",
+                  uri));
+}
+
 cairn::Result<nexus::NexusRequest> to_request(const NexusOptions& options, runtime::Random& random) {
   auto invalid = [&options](std::string why) {
     return fail(cairn::Code::kInvalidArgument, fmt::format("nexus \"{}\": {}", options.name, why));
@@ -69,8 +82,23 @@ cairn::Result<nexus::NexusRequest> to_request(const NexusOptions& options, runti
     const auto uuid = Uuid::parse(options.uuid);
     if (!uuid) return invalid(fmt::format("\"{}\" is no UUID", options.uuid));
     request.uuid = *uuid;
+    for (const std::string& child : options.children) {
+      if (options.children.size() == 1) break;
+      if (auto known = check_identity(child); !known) return fail(std::move(known.error()));
+    }
   }
   return request;
+}
+
+// Signals are the application's: none of our threads takes one. A thread has the mask of the one that made it.
+cairn::Result<std::unique_ptr<runtime::ReactorGroup>> start_without_signals(
+    const runtime::ReactorGroupOptions& options) {
+  sigset_t all, before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  auto group = runtime::ReactorGroup::start(options);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return group;
 }
 
 }  // namespace
@@ -92,7 +120,7 @@ cairn::Result<std::shared_ptr<RuntimeState>> RuntimeState::start(const RuntimeOp
   runtime::ReactorGroupOptions reactors;
   reactors.cores = options.cores;
   reactors.spin_budget = options.spin_budget;
-  auto group = runtime::ReactorGroup::start(reactors);
+  auto group = start_without_signals(reactors);
   if (!group) return fail(cairn::Error(group.error().code(), "cannot start the reactors", group.error()));
   std::shared_ptr<RuntimeState> state(new RuntimeState);
   state->reactors_ = std::move(*group);
@@ -166,9 +194,9 @@ cairn::Result<> RuntimeState::close_in_turn(NexusState& nexus) {
 }
 
 void RuntimeState::stop() {
+  CAIRN_CHECK(runtime::Reactor::current_or_null() == nullptr);  // before it waits for itself
   const std::lock_guard turn(turns_);
   if (reactors_ == nullptr) return;
-  CAIRN_CHECK(runtime::Reactor::current_or_null() == nullptr);
   // The last one first: it may be made of others. What it holds is free then.
   for (const auto& nexus : std::vector(open_.rbegin(), open_.rend())) {
     if (auto closed = close_in_turn(*nexus); !closed) log::error("{}", closed.error().to_string());
