@@ -97,7 +97,8 @@ class Claim {
 Result<> check(const Result<nvme::Status>& done, std::string_view what) {
   if (!done) return fail(done.error());
   if (done->is_success() || done->is(GenericStatus::kReservationConflict)) return {};
-  return fail(Code::kInternal, fmt::format("{}: {}", what, done->to_string()));
+  const bool by_the_way = done->type() == nvme::StatusCodeType::kPath;
+  return fail(by_the_way ? Code::kUnavailable : Code::kInternal, fmt::format("{}: {}", what, done->to_string()));
 }
 
 }  // namespace

@@ -198,9 +198,9 @@ Task<Result<>> IntentLog::join(Member member) {
   co_return Result<>{};
 }
 
-Task<> IntentLog::leave(size_t slot) {
+Task<bool> IntentLog::leave(size_t slot, bool must_be_told) {
   const auto found = copies_.find(slot);
-  if (found == copies_.end() || !found->second->member) co_return;
+  if (found == copies_.end() || !found->second->member) co_return true;
   Copy& copy = *found->second;
   copy.member = false;
   copy.stopping = true;
@@ -215,6 +215,12 @@ Task<> IntentLog::leave(size_t slot) {
   wake_all();
   progress();
   co_await wait_settled(version);
+  // One that is late may still do it.
+  auto is_awaited = [](const auto& one) { return one.second->member && !one.second->failed && !one.second->stopping; };
+  while (must_be_told && !is_told(version) && std::ranges::any_of(copies_, is_awaited)) {
+    static_cast<void>(co_await changed_.wait_uninterrupted());
+  }
+  co_return !must_be_told || is_told(version);
 }
 
 void IntentLog::kept(size_t slot) {
@@ -306,6 +312,11 @@ bool IntentLog::is_settled(uint64_t version) const {
     const Copy& copy = *one.second;
     return !copy.member || copy.failed || copy.late || copy.stopping || copy.written >= version;
   });
+}
+
+bool IntentLog::is_told(uint64_t version) const {
+  return std::ranges::any_of(
+      copies_, [version](const auto& one) { return one.second->member && one.second->written >= version; });
 }
 
 Task<> IntentLog::wait_settled(uint64_t version) {
@@ -462,7 +473,6 @@ void IntentLog::check_timeouts() {
     any = true;
     if (now - *copy->started_at >= child_timeout_) give_up(*copy, {.reason = FaultReason::kTimedOut});
   }
-  changed_.pulse();
   if (any) Reactor::current().arm(timeout_check_, now + child_timeout_ / 4);
 }
 
@@ -471,13 +481,13 @@ void IntentLog::give_up(Copy& copy, ChildFailure failure) {
   if (!copy.member || copy.late) return;
   copy.late = true;
   owner_.on_log_failed(copy.slot, failure);
+  changed_.pulse();
 }
 
 void IntentLog::look_for_unreachable() {
   for (const auto& [slot, copy] : copies_) {
     if (copy->started_at && copy->channel->device().unreachable()) give_up(*copy, {});
   }
-  changed_.pulse();
 }
 
 // ---- Taking back ----

@@ -83,8 +83,9 @@ class IntentLog final : public WritePermits::Keeper {
   runtime::Task<Result<>> start(LogState state, std::vector<Member> members);
   // The child has become healthy: no write is under way, and it is equal but for the intents. Errors: it is not.
   runtime::Task<Result<>> join(Member member);
-  // The child is not healthy any more: returns when every other one says so, or has failed as well.
-  runtime::Task<> leave(size_t slot);
+  // The child is not healthy any more: returns when every other one says so, or has failed as well. `must_be_told`:
+  // nobody else knows; then false when none says so.
+  runtime::Task<bool> leave(size_t slot, bool must_be_told);
   // The child whose log failed is the last one and stays: who asked gets its status.
   void kept(size_t slot);
   // Before the device of the child goes: waits for what is under way to it.
@@ -128,6 +129,7 @@ class IntentLog final : public WritePermits::Keeper {
   std::optional<uint32_t> free_slot() const;
   void mark_away(LogState::Member& member);
   bool is_settled(uint64_t version) const;
+  bool is_told(uint64_t version) const;
   runtime::Task<> wait_settled(uint64_t version);
   void wake_all();
   void progress();

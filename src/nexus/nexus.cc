@@ -156,12 +156,14 @@ Task<Result<>> Nexus::open(std::vector<ChildPtr> children) {
     co_return fail(nexus_error::create(name(), "a child cannot be opened"));
   }
   if (auto saved = co_await save(false); !saved) co_return fail(nexus_error::save_state(name(), saved.error()));
+  if (fenced_) co_return fail(nexus_error::create(name(), "another host has reserved a child"));
   state_ = NexusState::kOpen;
   for (const ChildPtr& child : children_) {
     if (child->device->removed()) on_device_removed(*child);  // nobody heard it
   }
   log::info("nexus {}: {} children, {} blocks of {} bytes", name(), children_.size(), num_blocks(), block_size());
   begin_recovery();
+  look_for_unreachable();
   co_return Result<>{};
 }
 

@@ -218,6 +218,7 @@ class Nexus final : public block::Device,
   // `logged`; the record says that it is not healthy. False: the nexus has shut itself down.
   runtime::Task<bool> take_out(ChildPtr child, bool logged);
   void end_remote_io(Child& child);
+  runtime::Task<bool> take_out_in_turn(ChildPtr child, bool logged);
   // With `health_` held: gives all ports the present roles; children that a port could not open are retired in the
   // background.
   runtime::Task<uint32_t> publish();
@@ -235,6 +236,9 @@ class Nexus final : public block::Device,
   runtime::Task<Result<>> on_reconnected(ChildPtr child);
   // With `health_` held, of one with a volatile cache.
   runtime::Task<> restore_lost_writes(ChildPtr child);
+  void distrust_copies_of_last();
+  // Children that had become unreachable before somebody began to wait for them.
+  void look_for_unreachable();
   runtime::Reactor& home_reactor() override { return home(); }
   void on_child_failed(NexusPort& port, size_t slot, ChildFailure failure) override;
   void on_child_conflict(size_t slot) override;
@@ -286,7 +290,8 @@ class Nexus final : public block::Device,
   const uint64_t data_start_;
   NexusState state_ = NexusState::kInit;
   bool frozen_ = false;
-  bool fenced_ = false;  // another host has reserved a child: nothing is acknowledged any more
+  bool taking_out_ = false;  // by the holder of `health_`
+  bool fenced_ = false;      // another host has reserved a child: nothing is acknowledged any more
   PortMode mode_ = PortMode::kServing;
   bool waiting_fails_ = false;
   std::vector<ChildPtr> children_;

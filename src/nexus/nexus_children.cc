@@ -91,7 +91,12 @@ Task<> Nexus::close_child(ChildPtr child) {
   }
   if (child->job != nullptr) static_cast<void>(co_await child->job->wait_ended());
   if (log_ != nullptr) co_await log_->drop(child->slot);
-  if (was_claimed) child->device->release_claim();
+  if (was_claimed) {
+    if (auto* remote = dynamic_cast<nvmf::host::NvmeDevice*>(child->device.get()); remote != nullptr) {
+      remote->set_reconnect_hook(nullptr);
+    }
+    child->device->release_claim();
+  }
   child->device.reset();
   // Also when it was removed before: a namespace that is gone announces that itself, and nobody else takes it from the
   // registry. When somebody does, that goes on by itself.

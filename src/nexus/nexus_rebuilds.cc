@@ -66,6 +66,7 @@ Task<Result<>> Nexus::begin_rebuild(ChildPtr child) {
   log::info("nexus {}: rebuild of {}, {} of {} segments", name(), child->uri, child->map->count(),
             child->map->num_segments());
   child->job->start();
+  look_for_unreachable();
   co_return Result<>{};
 }
 

@@ -58,6 +58,13 @@ Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultRea
 }
 
 Task<bool> Nexus::take_out(ChildPtr child, bool logged) {
+  taking_out_ = true;
+  const bool taken = co_await take_out_in_turn(std::move(child), logged);
+  taking_out_ = false;
+  co_return taken;
+}
+
+Task<bool> Nexus::take_out_in_turn(ChildPtr child, bool logged) {
   child->map = logged && options_.partial_rebuild ? make_map() : nullptr;
   child->role = SlotRole::kRetiring;
   co_await publish();
@@ -74,7 +81,10 @@ Task<bool> Nexus::take_out(ChildPtr child, bool logged) {
       co_return false;
     }
   }
-  if (log_ != nullptr && logged) co_await log_->leave(child->slot);
+  if (log_ != nullptr && logged && !co_await log_->leave(child->slot, options_.store == nullptr)) {
+    co_await self_shutdown(fmt::format("nobody could be told that child {} has left", child->uri));
+    co_return false;
+  }
   if (fenced_) {
     co_await self_shutdown("another host has reserved a child");
     co_return false;
@@ -118,15 +128,27 @@ Task<Result<>> Nexus::look_at_reconnected(std::shared_ptr<Nexus> nexus, ChildPtr
 // acknowledged since the last flush, if it was the node.
 Task<Result<>> Nexus::on_reconnected(ChildPtr child) {
   if (auto renewed = co_await renew_reservation(child); !renewed) co_return renewed;
-  if (state_ == NexusState::kInit) co_return Result<>{};  // nothing was acknowledged yet
+  auto has_left = [&child] { return child->state != ChildState::kOpen || child->device == nullptr; };
+  if (has_left()) co_return fail(Code::kCancelled, "the child has left");
+  const bool may_have_lost = child->device->has_volatile_cache() && unflushed_ != nullptr &&
+                             !seeded(SeededBug::kTrustReconnected) && state_ != NexusState::kInit;
+  if (!may_have_lost) co_return Result<>{};
+  // Who takes another child out may be waiting for this one. Roles are not changed here, nor is anybody promoted there.
+  if (taking_out_ && child->healthy() && num_healthy() == 1) {
+    distrust_copies_of_last();
+    co_return Result<>{};
+  }
   const auto guard = co_await health_.lock();
-  if (!guard || state_ != NexusState::kOpen || child->state != ChildState::kOpen) {
-    co_return fail(Code::kCancelled, "the child has left");
-  }
-  if (child->device->has_volatile_cache() && unflushed_ != nullptr && !seeded(SeededBug::kTrustReconnected)) {
-    co_await restore_lost_writes(child);
-  }
+  if (!guard || state_ != NexusState::kOpen || has_left()) co_return fail(Code::kCancelled, "the child has left");
+  co_await restore_lost_writes(child);
   co_return Result<>{};
+}
+
+// Nobody has anything better than the last healthy child. What was copied from it may be newer than what it has now.
+void Nexus::distrust_copies_of_last() {
+  for (const ChildPtr& other : children_) {
+    if (other->map != nullptr) unflushed_->copy_to(*other->map);
+  }
 }
 
 // It is made equal to the others before it is read again. It stays open; its I/O waits in its device meanwhile.
@@ -141,10 +163,7 @@ Task<> Nexus::restore_lost_writes(ChildPtr child) {
     co_return;
   }
   if (num_healthy() == 1) {
-    // Nobody has anything better. What was copied from it may be newer than what it has now.
-    for (const ChildPtr& other : children_) {
-      if (other->map != nullptr) unflushed_->copy_to(*other->map);
-    }
+    distrust_copies_of_last();
     co_return;
   }
   log::warn("nexus {}: child {} was away for a moment, what it may have lost is copied again", name(), child->uri);
@@ -190,6 +209,12 @@ void Nexus::on_child_unreachable(Child& child) {
     }
     if (copied) co_await nexus.retire(self, ChildState::kFaulted, FaultReason::kIoError, false);
   });
+}
+
+void Nexus::look_for_unreachable() {
+  for (const ChildPtr& child : children_) {
+    if (child->device != nullptr && child->device->unreachable()) on_child_unreachable(*child);
+  }
 }
 
 void Nexus::on_child_failed(NexusPort& port, size_t slot, ChildFailure failure) {

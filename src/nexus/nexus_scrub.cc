@@ -30,6 +30,7 @@ Result<> Nexus::start_scrub(ScrubRequest request) {
                                  data_start_, block_size(), [this] { --num_background_, background_ended_.pulse(); });
   ++num_background_;
   scrub_->start();
+  look_for_unreachable();
   return {};
 }
 

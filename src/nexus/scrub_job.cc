@@ -146,7 +146,8 @@ Task<> ScrubJob::take_turn(uint64_t bytes) {
       if (limit > 0) next_at_ = now + std::chrono::nanoseconds(bytes * 1'000'000'000 / limit);
       co_return;
     }
-    if (auto slept = co_await runtime::sleep_for(pause); !slept) fail_with("the process ends");
+    const runtime::Deadline deadline(co_await runtime::current_context(), pause);
+    if (auto waited = co_await changed_.wait(); !waited && !deadline.fired()) fail_with("the process ends");
   }
 }
 

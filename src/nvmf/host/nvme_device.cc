@@ -39,13 +39,14 @@ block::Geometry geometry_of(const NamespaceInfo& ns) {
           .num_blocks = ns.num_blocks};
 }
 
-// Whether a node said no, at once: nobody listens there, or who does will not have us. Silence, or a way that is cut,
-// says nothing about the one at its end.
+// Whether a node said no, at once: nobody listens there, or who does will not have us. Silence, a way that is cut, or
+// something that is short here says nothing about the one at its end.
 bool is_refusal(const Error& error) {
   if (error.code() == Code::kDeadlineExceeded || error.code() == Code::kCancelled) return false;
   for (const Error* cause = &error; cause != nullptr; cause = cause->cause()) {
     const int number = cause->errno_value();
-    if (number == EHOSTUNREACH || number == ENETUNREACH || number == ENETDOWN) return false;
+    const bool says_nothing = number != 0 && number != ECONNREFUSED && number != ECONNRESET && number != EPIPE;
+    if (says_nothing) return false;
   }
   return true;
 }
@@ -135,7 +136,10 @@ Task<> NvmeDevice::abort_io() {
 
 Task<> NvmeDevice::end(bool settle) {
   stopping_ = true;
-  for (auto& path : paths_) path->task.cancel();
+  for (auto& path : paths_) {
+    path->task.cancel();
+    path->changed.set();  // look() is not cancelled itself
+  }
   for (auto& path : paths_) static_cast<void>(co_await path->ended.wait_uninterrupted());
   const auto guard = co_await lock_lanes();
   for (auto& lane : lanes_) {
@@ -297,8 +301,16 @@ void NvmeDevice::note_refusal(Path& path, const Error& error) {
 Duration NvmeDevice::pause_before_retry(const Path& path, Duration back_off) const {
   if (!path.refused_since || unreachable()) return with_jitter(back_off);
   const Duration left = *path.refused_since + options_->refusal_window - home().now();
-  const Duration pause = with_jitter(std::min(back_off, kLongestRefusalBackOff));
-  return left > Duration{} ? std::min(pause, left) : pause;
+  if (left <= Duration{}) return with_jitter(back_off);  // another path is in use
+  return std::min(with_jitter(std::min(back_off, kLongestRefusalBackOff)), left);
+}
+
+Task<> NvmeDevice::abort_slow(Path& path) {
+  while (!path.to_abort.empty() && !path.lost) {
+    const auto [qid, cid] = path.to_abort.back();
+    path.to_abort.pop_back();
+    co_await path.controller->abort(qid, cid);
+  }
 }
 
 // Until the controller is lost or the device stops.
@@ -307,11 +319,7 @@ Task<> NvmeDevice::serve_path(Path& path) {
     path.changed.reset();
     if (std::exchange(path.ana_changed, false)) co_await refresh_ana(path);
     if (std::exchange(path.rescan, false)) co_await refresh_namespace(path);
-    while (!path.to_abort.empty() && !path.lost) {
-      const auto [qid, cid] = path.to_abort.back();
-      path.to_abort.pop_back();
-      co_await path.controller->abort(qid, cid);
-    }
+    co_await abort_slow(path);
     if (path.lost || stopping_ || path.changed.is_set()) continue;
     if (usable(path.ana)) {
       if (!co_await path.changed.wait()) co_return;
@@ -347,8 +355,9 @@ Task<Result<>> NvmeDevice::bring_into_use(Path& path) {
   auto state = co_await path.controller->read_ana_state();
   if (!state) co_return fail(std::move(state.error()));
   path.gone = false;
-  // Also a way that is new: while there is no other one, nobody knows what has become of the namespace.
-  const bool anew = std::exchange(path.was_connected, true) || connected_path() == nullptr;
+  // Also a way that is new: while no other one is in use, nobody knows what has become of the namespace.
+  const Path* const other = connected_path();
+  const bool anew = std::exchange(path.was_connected, true) || other == nullptr || !usable(other->ana);
   const bool look_first = anew && reconnect_hook_ != nullptr;
   path.ana = look_first ? AnaState::kChange : *state;
   {
@@ -358,14 +367,36 @@ Task<Result<>> NvmeDevice::bring_into_use(Path& path) {
     }
     path.connected = true;
   }
-  if (look_first) {
-    if (auto looked = co_await reconnect_hook_(); !looked) co_return looked;
-    path.ana = *state;
-    co_await tell_lanes(path);
-  }
   path.refused_since.reset();
   set_unreachable(false);
+  if (!look_first) co_return Result<>{};
+  if (auto looked = co_await look(path); !looked) co_return looked;
+  path.ana = *state;
+  co_await tell_lanes(path);
   co_return Result<>{};
+}
+
+// Serves the path as far as the hook needs it.
+Task<Result<>> NvmeDevice::look(Path& path) {
+  struct Look {
+    std::optional<Result<>> result;
+    runtime::Event& changed;
+  };
+  const auto look = std::make_shared<Look>(std::nullopt, path.changed);
+  runtime::TaskHandle task = home().spawn(
+      "look at reconnected", [](std::function<Task<Result<>>()> hook, std::shared_ptr<Look> its) -> Task<> {
+        its->result = co_await hook();
+        its->changed.set();
+      }(reconnect_hook_, look));
+  while (!look->result) {
+    path.changed.reset();
+    if (path.lost || stopping_) task.cancel();
+    co_await abort_slow(path);
+    if (look->result || path.changed.is_set()) continue;
+    static_cast<void>(co_await path.changed.wait_uninterrupted());
+  }
+  if (*look->result && path.lost) co_return fail(Code::kUnavailable, "the connection was lost again");
+  co_return *look->result;
 }
 
 // Closes everything of a controller and waits until what was sent to it is over.

@@ -123,6 +123,8 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   runtime::Task<> serve_path(Path& path);
   runtime::Task<Result<>> connect_path(Path& path);
   runtime::Task<Result<>> bring_into_use(Path& path);
+  runtime::Task<Result<>> look(Path& path);
+  runtime::Task<> abort_slow(Path& path);
   runtime::Task<> give_up(Path& path);
   void note_refusal(Path& path, const Error& error);
   Duration pause_before_retry(const Path& path, Duration back_off) const;

@@ -56,7 +56,9 @@ Task<Result<ReservationStatus>> NvmeDevice::report_reservation() {
   const auto answer = co_await io_command(sqe, data);
   if (!answer) co_return fail(answer.error());
   if (!answer->status.is_success()) {
-    co_return fail(Code::kInternal, fmt::format("Reservation Report: {}", answer->status.to_string()));
+    const bool by_the_way = answer->status.type() == nvme::StatusCodeType::kPath;
+    co_return fail(by_the_way ? Code::kUnavailable : Code::kInternal,
+                   fmt::format("Reservation Report: {}", answer->status.to_string()));
   }
   const auto header = nvme::load<nvme::ReservationStatusHeaderExtended>(data).base;
   ReservationStatus status{
