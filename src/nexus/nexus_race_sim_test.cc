@@ -633,5 +633,29 @@ TEST(NexusRace, ADestructionThatCutsAWriteIsNotClean) {
   }
 }
 
+// A child fails and then the other one hangs: without a store, only the log of the second knows that the first has
+// missed a write.
+TEST(NexusRace, NothingIsAcknowledgedThatNoLogTells) {
+  SiteOptions options;
+  options.with_store = false;
+  options.nexus.child_timeout = seconds(2);
+  NexusSite site(options);
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 8, 1).is_success());  // what follows is an intent already
+  site.disk(0).set_faults({.hang = true});
+  Pending write(site, IoType::kWrite, 0, 8, 2);
+  site.world().run_for(milliseconds(100));
+  site.disk(1).set_faults({.hang = true});
+  site.disk(0).set_faults({.write_error = -EIO});
+  site.world().run_for(seconds(30));
+  EXPECT_FALSE(write.io.done);
+  site.disk(1).set_faults({});
+  site.run_until([&] { return write.io.done; });
+  EXPECT_TRUE(write.io.status.is_success()) << write.io.status.to_string();
+  EXPECT_EQ(site.child(0).state, ChildState::kFaulted);
+  site.disk(0).set_faults({});
+  site.end();
+}
+
 }  // namespace
 }  // namespace cairn::nexus

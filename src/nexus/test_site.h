@@ -44,11 +44,11 @@ class SiteStore final : public ChildHealthStore {
 
 class SiteProcess final : public runtime::sim::NodeProgram {
  public:
-  SiteProcess(runtime::sim::Node& node, NexusOptions options) {
+  SiteProcess(runtime::sim::Node& node, NexusOptions options, bool with_store) {
     block::add_aio_scheme(devices);
     block::add_malloc_scheme(devices);
     for (unsigned i = 0; i < node.num_reactors(); ++i) options.reactors.push_back(&node.reactor(i));
-    options.store = &store;
+    if (with_store) options.store = &store;
     nexuses = std::make_unique<NexusRegistry>(devices, options);
   }
   SiteStore store;
@@ -63,6 +63,7 @@ struct SiteOptions {
   unsigned num_reactors = 2;
   size_t num_disks = 3;
   bool trace_text = false;
+  bool with_store = true;
   NexusOptions nexus = {};
 };
 
@@ -87,8 +88,9 @@ class NexusSite {
 
   void set_nexus_options(const NexusOptions& options) { options_.nexus = options; }
   void start() {
-    node_.start(
-        [options = options_.nexus](runtime::sim::Node& node) { return std::make_unique<SiteProcess>(node, options); });
+    node_.start([options = options_](runtime::sim::Node& node) {
+      return std::make_unique<SiteProcess>(node, options.nexus, options.with_store);
+    });
   }
   static std::string disk_path(size_t disk) { return fmt::format("/dev/sd{}", static_cast<char>('a' + disk)); }
   static std::string child_uuid(size_t disk) { return fmt::format("{:08x}-0000-4000-8000-000000000000", disk + 1); }
