@@ -152,6 +152,7 @@ Task<Result<>> Nexus::open(std::vector<ChildPtr> children) {
     co_return fail(nexus_error::create(name(), logged.error().to_string()));
   for (const ChildPtr& child : children_) child->recorded_healthy = child->in_sync;
   update_capabilities();
+  note_unflushed_before();
   if (const uint32_t failed = co_await publish(); failed != 0) {
     co_return fail(nexus_error::create(name(), "a child cannot be opened"));
   }
@@ -163,6 +164,7 @@ Task<Result<>> Nexus::open(std::vector<ChildPtr> children) {
   }
   log::info("nexus {}: {} children, {} blocks of {} bytes", name(), children_.size(), num_blocks(), block_size());
   begin_recovery();
+  for (const auto& [slot, failure] : std::exchange(early_log_failures_, {})) on_log_failed(slot, failure);
   look_for_unreachable();
   co_return Result<>{};
 }
@@ -253,6 +255,17 @@ void Nexus::update_capabilities() {
   }
   supported_.store(types, std::memory_order_release);
   volatile_cache_.store(cache, std::memory_order_release);
+}
+
+// What the nexus before this one left in the caches of children is among its intents; without a log it is not known.
+void Nexus::note_unflushed_before() {
+  if (unflushed_ == nullptr || log_ == nullptr) return;
+  const RegionMap& intents = log_->state().intents;
+  const uint64_t region_blocks = log_->geometry().region_bytes / block_size();
+  for (uint64_t region = intents.next(0); region < intents.size(); region = intents.next(region + 1)) {
+    const uint64_t lba = region * region_blocks;
+    unflushed_->note(lba, std::min(region_blocks, num_blocks() - lba));
+  }
 }
 
 bool Nexus::supports_natively(IoType type) const {

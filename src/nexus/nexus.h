@@ -195,6 +195,7 @@ class Nexus final : public block::Device,
   runtime::Task<Result<>> open(std::vector<ChildPtr> children);
   void update_capabilities();
   runtime::Task<Result<std::vector<ChildPtr>>> grow_maps(uint64_t blocks);
+  void note_unflushed_before();
   ChildPtr find_child(const std::string& uri) const;
   ChildPtr child_in(size_t slot) const;
   size_t num_healthy() const;
@@ -236,7 +237,7 @@ class Nexus final : public block::Device,
   runtime::Task<Result<>> on_reconnected(ChildPtr child);
   // With `health_` held, of one with a volatile cache.
   runtime::Task<> restore_lost_writes(ChildPtr child);
-  void distrust_copies_of_last();
+  runtime::Task<> distrust_copies_of_last();
   // Children that had become unreachable before somebody began to wait for them.
   void look_for_unreachable();
   runtime::Reactor& home_reactor() override { return home(); }
@@ -300,6 +301,7 @@ class Nexus final : public block::Device,
   std::vector<std::shared_ptr<UnflushedMap>> outgrown_;  // by resizes; flushes that were under way then end there
   std::shared_ptr<UnequalMap> unequal_;                  // until all healthy children are equal
   std::unique_ptr<IntentLog> log_;
+  std::vector<std::pair<size_t, ChildFailure>> early_log_failures_;  // by slot; to be decided once the nexus is open
   std::unique_ptr<Resync> resync_;
   std::optional<ResyncStatistics> resynced_;  // when it has ended
   std::shared_ptr<ScrubJob> scrub_;           // the last one

@@ -153,6 +153,11 @@ void Nexus::on_log_failed(size_t slot, ChildFailure failure) {
     on_conflict(child->uri);
     return;
   }
+  // The log is there, and cleans up by itself, before the record is saved.
+  if (state_ == NexusState::kInit) {
+    early_log_failures_.emplace_back(slot, failure);
+    return;
+  }
   run_in_background("retire child", [child, failure](Nexus& nexus) -> Task<> {
     const Retirement retired = co_await nexus.retire(child, ChildState::kFaulted, failure.reason, failure.lost);
     if (retired == Retirement::kKept) nexus.log_->kept(child->slot);
@@ -183,6 +188,7 @@ Task<> Nexus::on_resync_failed(std::string uri, nvme::Status status) {
 }
 
 void Nexus::on_resync_copies(uint64_t lba, uint64_t num_blocks) {
+  if (unflushed_ != nullptr) unflushed_->note(lba, num_blocks);
   for (const ChildPtr& child : children_) {
     if (!child->healthy() && child->map != nullptr) child->map->set(lba, num_blocks);
   }

@@ -552,13 +552,19 @@ Task<uint32_t> NexusPort::apply(PortView view) {
 }
 
 // The child is away, and known to be: writes that wait for others need not wait for that any more, also not when it is
-// being rebuilt before they end.
+// being rebuilt before they end. What it has done of them may be lost with its cache: they are not in the map of what
+// is unflushed yet.
 void NexusPort::forget_misses(Slot& slot) {
   for (Op& op : writes_) {
-    if (((op.failed | op.missed) & bit(slot.index)) == 0) continue;
     log_missed(op, bit(slot.index));
     for (uint32_t* bits : {&op.failed, &op.missed, &op.reported}) *bits &= ~bit(slot.index);
   }
+}
+
+Task<> NexusPort::log_under_way() {
+  const uint32_t readers = mask(SlotRole::kReader);
+  for (const Op& op : writes_) log_missed(op, ~readers);
+  co_return;
 }
 
 // The slot may get another child: what is under way has nothing to do with that one.

@@ -111,6 +111,8 @@ class NexusPort {
   runtime::Task<> look_for_unreachable();
   // Opens what the view needs, then I/O goes by it. Gives the slots whose channel could not be opened (a bit each).
   runtime::Task<uint32_t> apply(PortView view);
+  // Nobody is sure any more that a child has what it answered for: writes under way are noted for all that are rebuilt.
+  runtime::Task<> log_under_way();
   // Of a child that is away or absent: waits until it has given back all I/O, then closes its channel.
   runtime::Task<> close_slot(size_t slot);
   // After a view that is closed: waits until nothing is under way, neither I/O nor messages.

@@ -135,7 +135,7 @@ Task<Result<>> Nexus::on_reconnected(ChildPtr child) {
   if (!may_have_lost) co_return Result<>{};
   // Who takes another child out may be waiting for this one. Roles are not changed here, nor is anybody promoted there.
   if (taking_out_ && child->healthy() && num_healthy() == 1) {
-    distrust_copies_of_last();
+    co_await distrust_copies_of_last();
     co_return Result<>{};
   }
   const auto guard = co_await health_.lock();
@@ -144,8 +144,13 @@ Task<Result<>> Nexus::on_reconnected(ChildPtr child) {
   co_return Result<>{};
 }
 
-// Nobody has anything better than the last healthy child. What was copied from it may be newer than what it has now.
-void Nexus::distrust_copies_of_last() {
+// Nobody has anything better than the last healthy child. What was copied from it may be newer than what it has now, and
+// so may be what others have of writes that are still under way; those first, for they are noted as unflushed when they
+// end.
+Task<> Nexus::distrust_copies_of_last() {
+  for (const auto& port : ports_) {
+    co_await call_on(port->reactor(), [&port] { return port->log_under_way(); });
+  }
   for (const ChildPtr& other : children_) {
     if (other->map != nullptr) unflushed_->copy_to(*other->map);
   }
@@ -163,7 +168,7 @@ Task<> Nexus::restore_lost_writes(ChildPtr child) {
     co_return;
   }
   if (num_healthy() == 1) {
-    distrust_copies_of_last();
+    co_await distrust_copies_of_last();
     co_return;
   }
   log::warn("nexus {}: child {} was away for a moment, what it may have lost is copied again", name(), child->uri);

@@ -139,5 +139,29 @@ TEST(NexusStore, KeysOfTheControlPlane) {
   site.end();
 }
 
+// Its write-intent log takes back old intents meanwhile, and the child does not let it.
+TEST(NexusStore, ALogThatFailsWhileTheNexusIsMade) {
+  NexusOptions options = waiting();
+  options.intent_log.idle_after = std::chrono::milliseconds(200);
+  NexusSite site({.nexus = options});
+  ASSERT_TRUE(site.create({1}));
+  EXPECT_TRUE(site.write(0, 8, 1).is_success());
+  site.crash(runtime::sim::CrashKind::kKill);
+  site.start();
+  site.store().blocked = true;
+  site.world().after(std::chrono::milliseconds(100), [&] { site.disk(1).set_faults({.write_error = -EIO}); });
+  site.world().after(std::chrono::seconds(5), [&] {
+    site.disk(1).set_faults({});
+    const runtime::Reactor::Scope scope(site.node().reactor(0));
+    site.store().open();
+  });
+  ASSERT_TRUE(site.create({1}));
+  Write write(site, 2);
+  site.run_until([&] { return write.io.done; });
+  EXPECT_TRUE(write.io.status.is_success()) << write.io.status.to_string();
+  EXPECT_EQ(site.nexus().status(), NexusStatus::kOnline);
+  site.end();
+}
+
 }  // namespace
 }  // namespace cairn::nexus
