@@ -1,5 +1,7 @@
 #include "base/log.h"
 
+#include "base/log_stamp.h"
+
 #include <atomic>
 #include <memory>
 
@@ -14,6 +16,7 @@ namespace cairn::log {
 namespace {
 
 std::atomic<Level> current_level{Level::kInfo};
+std::string (*current_stamp)() = nullptr;
 
 // Not spdlog's default one, which belongs to the program that may have us as a library. Never destroyed: threads may
 // log until the very end.
@@ -81,7 +84,11 @@ void configure(const Options& options) {
 Level level() { return current_level.load(std::memory_order_relaxed); }
 void set_level(Level level) { current_level.store(level, std::memory_order_relaxed); }
 
+void set_stamp(std::string (*stamp)()) { current_stamp = stamp; }
+
 void write(Level level, std::string_view message) {
+  const std::string stamped = current_stamp != nullptr ? current_stamp().append(message) : std::string();
+  if (current_stamp != nullptr) message = stamped;
   logger()->log(spdlog_level(level), spdlog::string_view_t(message.data(), message.size()));
 }
 

@@ -1,6 +1,7 @@
 #include "simulation/campaign.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -31,12 +32,20 @@ struct Outcome {
   uint64_t hash = 0;
 };
 
+Cluster* running = nullptr;
+
 std::vector<Fault> plan_of(const CampaignOptions& options, uint64_t seed) {
-  return make_plan({.seed = seed,
-                    .num_storage = Cluster::kNumStorage,
-                    .num_nodes = Cluster::kNumNodes,
-                    .trouble = std::chrono::seconds(options.trouble_s),
-                    .excluded = options.excluded});
+  std::vector<Fault> plan = make_plan({.seed = seed,
+                                       .num_storage = Cluster::kNumStorage,
+                                       .num_nodes = Cluster::kNumNodes,
+                                       .trouble = std::chrono::seconds(options.trouble_s),
+                                       .excluded = options.excluded});
+  if (options.only.empty()) return plan;
+  std::vector<Fault> chosen;
+  for (const size_t index : options.only) {
+    if (index < plan.size()) chosen.push_back(plan[index]);
+  }
+  return chosen;
 }
 
 Outcome run(const CampaignOptions& options, uint64_t seed, std::vector<Fault> plan) {
@@ -45,7 +54,9 @@ Outcome run(const CampaignOptions& options, uint64_t seed, std::vector<Fault> pl
                    .trouble = std::chrono::seconds(options.trouble_s),
                    .plan = std::move(plan)});
   Outcome outcome;
+  running = &cluster;
   outcome.failure = cluster.run();
+  running = nullptr;
   outcome.coverage = cluster.coverage();
   outcome.virtual_s = std::chrono::duration<double>(cluster.world().now().time_since_epoch()).count();
   outcome.events = cluster.world().num_events();
@@ -97,8 +108,15 @@ std::vector<Fault> shrink(const CampaignOptions& options, uint64_t seed, std::ve
   return plan;
 }
 
-// A process that runs every stride-th seed and tells about each in lines:
-//   begin <seed> | count <times> <what> | text <line of the failure> | end <seed> <virtual ms> <events> <failed> <KiB>
+uint64_t seed_at(const CampaignOptions& options, uint64_t place) {
+  return options.seeds.empty() ? options.first_seed + place : options.seeds.at(place);
+}
+uint64_t count_of(const CampaignOptions& options) {
+  return options.seeds.empty() ? options.num_seeds : options.seeds.size();
+}
+
+// A process that runs every jobs-th seed, by its place among all, and tells about each in lines:
+//   begin <place> | count <times> <what> | text <line of the failure> | end <place> <virtual ms> <events> <failed> <KiB>
 class Worker {
  public:
   Worker(const CampaignOptions& options, uint64_t first) : next(first) {
@@ -122,7 +140,7 @@ class Worker {
     waitpid(pid, nullptr, 0);
   }
 
-  uint64_t next;  // seed that is under way or will be
+  uint64_t next;  // place that is under way or will be
   pid_t pid = 0;
   int in = -1;
   std::string unread;
@@ -132,8 +150,9 @@ class Worker {
  private:
   [[noreturn]] void work(const CampaignOptions& options, int to) const {
     FILE* out = fdopen(to, "w");
-    for (uint64_t seed = next; seed < options.first_seed + options.num_seeds; seed += options.jobs) {
-      fmt::print(out, "begin {}\n", seed);
+    for (uint64_t place = next; place < count_of(options); place += options.jobs) {
+      const uint64_t seed = seed_at(options, place);
+      fmt::print(out, "begin {}\n", place);
       std::fflush(out);
       const Outcome outcome = run(options, seed, plan_of(options, seed));
       for (const auto& [what, times] : outcome.coverage.counts) fmt::print(out, "count {} {}\n", times, what);
@@ -144,7 +163,7 @@ class Worker {
       }
       rusage usage{};
       getrusage(RUSAGE_SELF, &usage);
-      fmt::print(out, "end {} {} {} {} {}\n", seed, static_cast<uint64_t>(outcome.virtual_s * 1000), outcome.events,
+      fmt::print(out, "end {} {} {} {} {}\n", place, static_cast<uint64_t>(outcome.virtual_s * 1000), outcome.events,
                  outcome.failure.empty() ? 0 : 1, usage.ru_maxrss);
       std::fflush(out);
     }
@@ -157,7 +176,7 @@ class Campaign {
   explicit Campaign(const CampaignOptions& options) : options_(options), began_(std::chrono::steady_clock::now()) {}
 
   int run() {
-    for (unsigned i = 0; i < options_.jobs && i < options_.num_seeds; ++i) begin(options_.first_seed + i);
+    for (unsigned i = 0; i < options_.jobs; ++i) begin(i);
     while (!workers_.empty() && !enough()) {
       std::vector<pollfd> waits;
       for (const auto& worker : workers_) waits.push_back({.fd = worker->in, .events = POLLIN, .revents = 0});
@@ -177,8 +196,8 @@ class Campaign {
     if (!failures_.empty() && !options_.keep_going) return true;
     return options_.time_limit_s > 0 && elapsed() >= static_cast<double>(options_.time_limit_s);
   }
-  void begin(uint64_t seed) {
-    if (seed < options_.first_seed + options_.num_seeds) workers_.push_back(std::make_unique<Worker>(options_, seed));
+  void begin(uint64_t place) {
+    if (place < count_of(options_)) workers_.push_back(std::make_unique<Worker>(options_, place));
   }
 
   void read_from(size_t index) {
@@ -196,13 +215,13 @@ class Campaign {
     }
     int status = 0;
     waitpid(worker.pid, &status, 0);
-    const uint64_t seed = worker.next;
+    const uint64_t place = worker.next;
     workers_.erase(workers_.begin() + static_cast<ptrdiff_t>(index));
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
-    note_failure(seed, WIFSIGNALED(status) ? fmt::format("killed by signal {}\n", WTERMSIG(status))
+    note_failure(seed_at(options_, place), WIFSIGNALED(status) ? fmt::format("killed by signal {}\n", WTERMSIG(status))
                                            : fmt::format("exit status {}\n", WEXITSTATUS(status)));
     ++num_done_;
-    begin(seed + options_.jobs);
+    begin(place + options_.jobs);
   }
 
   void take(Worker& worker, std::string_view line) {
@@ -219,15 +238,15 @@ class Campaign {
     } else if (word == "text") {
       worker.failure += rest + "\n";
     } else if (word == "end") {
-      unsigned long long seed = 0, milliseconds = 0, events = 0, failed = 0, kib = 0;
-      CAIRN_CHECK(std::sscanf(rest.c_str(), "%llu %llu %llu %llu %llu", &seed, &milliseconds, &events, &failed, &kib) ==
+      unsigned long long place = 0, milliseconds = 0, events = 0, failed = 0, kib = 0;
+      CAIRN_CHECK(std::sscanf(rest.c_str(), "%llu %llu %llu %llu %llu", &place, &milliseconds, &events, &failed, &kib) ==
                   5);
       ++num_done_;
       virtual_s_ += static_cast<double>(milliseconds) / 1000;
       events_ += events;
       if (worker.first_kib == 0) worker.first_kib = kib;
       most_growth_kib_ = std::max<uint64_t>(most_growth_kib_, kib - worker.first_kib);
-      if (failed != 0) note_failure(seed, worker.failure);
+      if (failed != 0) note_failure(seed_at(options_, place), worker.failure);
     }
   }
   void note_failure(uint64_t seed, std::string text) {
@@ -244,7 +263,7 @@ class Campaign {
     fmt::print(
         "{} seeds from {} on, {} failed; {:.0f} virtual seconds and {} events in {:.1f} s: {:.0f} times faster than "
         "real time with {} processes; a process grew by {} KiB after its first seed\n",
-        num_done_, options_.first_seed, failures_.size(), virtual_s_, events_, elapsed(), virtual_s_ / elapsed(),
+        num_done_, seed_at(options_, 0), failures_.size(), virtual_s_, events_, elapsed(), virtual_s_ / elapsed(),
         options_.jobs, most_growth_kib_);
     for (const auto& [seed, text] : failures_) {
       fmt::print("failed: cairn-sim --seed {}   {}\n", seed, text.substr(0, text.find('\n')));
@@ -264,6 +283,19 @@ class Campaign {
 
 }  // namespace
 
+std::string log_stamp() {
+  if (running == nullptr) return "";
+  sim::World& world = running->world();
+  std::string where = "world";
+  for (size_t i = 0; i < world.num_nodes(); ++i) {
+    sim::Node& node = world.node(i);
+    for (unsigned r = 0; node.running() && r < node.num_reactors(); ++r) {
+      if (&node.reactor(r) == runtime::Reactor::current_or_null()) where = fmt::format("{}/{}", node.name(), r);
+    }
+  }
+  return fmt::format("{:.6f} {} ", std::chrono::duration<double>(world.now().time_since_epoch()).count(), where);
+}
+
 int run_campaign(const CampaignOptions& options) {
   return Campaign(options).run();
 }
@@ -279,7 +311,10 @@ int run_one(const CampaignOptions& options) {
     plan = shrink(options, seed, std::move(plan));
   }
   if (options.print_plan || options.shrink) {
-    for (const Fault& fault : plan) fmt::print("{}\n", fault.to_string());
+    for (const Fault& fault : plan) fmt::print("{:3} {}\n", fault.place, fault.to_string());
+    std::vector<size_t> places;
+    for (const Fault& fault : plan) places.push_back(fault.place);
+    if (options.shrink) fmt::print("cairn-sim --seed {} --only {}\n", seed, fmt::join(places, ","));
     std::fflush(nullptr);
   }
   const Outcome outcome = run(options, seed, std::move(plan));

@@ -100,14 +100,13 @@ Task<> ClientProgram::work(size_t index) {
 
 Task<> ClientProgram::do_one(block::Channel& channel, std::vector<std::byte>& data) {
   runtime::Random& random = runtime::Reactor::current().random();
-  const uint64_t kind = random.below(16);
-  if (kind == 0) {
+  if (random.one_in(options_.flush_one_in)) {
     co_await flush(channel);
     co_return;
   }
   const uint64_t num_blocks = 1 + random.below(random.one_in(6) ? options_.max_blocks : 8);
   const uint64_t lba = random.below(state_.history.num_blocks() - num_blocks + 1);
-  if (kind < 9) {
+  if (random.below(100) < options_.write_percent) {
     if (state_.is_free(lba, num_blocks)) co_await write(channel, data, lba, num_blocks);
   } else {
     co_await read(channel, data, lba, num_blocks);
@@ -128,7 +127,7 @@ Task<nvme::Status> ClientProgram::perform(block::Channel& channel, block::IoRequ
 Task<> ClientProgram::write(block::Channel& channel, std::vector<std::byte>& data, uint64_t lba, uint64_t num_blocks) {
   runtime::Random& random = runtime::Reactor::current().random();
   const bool zero = random.one_in(8);
-  const bool fua = random.one_in(8);
+  const bool fua = random.one_in(options_.fua_one_in);
   const auto entry =
       state_.writing.insert(state_.writing.end(), state_.history.begin_write(lba, num_blocks, zero, fua));
   data = BlockHistory::data_of(*entry);

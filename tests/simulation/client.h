@@ -22,6 +22,9 @@ struct ClientOptions {
   size_t workers = 4;
   Duration max_pause = std::chrono::milliseconds(150);  // between two operations of a worker
   uint32_t max_blocks = 160;                            // of a large operation
+  uint64_t flush_one_in = 16;
+  uint64_t fua_one_in = 8;
+  uint64_t write_percent = 55;  // of what is no flush
 };
 
 struct ClientState {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/log.h"
+
 namespace cairn::simulation {
 
 using std::chrono::milliseconds;
@@ -28,6 +30,12 @@ Cluster::Cluster(const ClusterOptions& options)
     const std::string name = fmt::format("replica{}", i);
     volume_.replicas.push_back({.name = name, .uuid = Uuid::of_name(volume_.spec.uuid, name), .node = i});
   }
+  // Some clients flush all the time, others never.
+  constexpr uint64_t kFlushes[] = {8, 16, 100, 1000};
+  constexpr uint64_t kFuas[] = {2, 8, 100};
+  client_options_.flush_one_in = kFlushes[world_.random().below(std::size(kFlushes))];
+  client_options_.fua_one_in = kFuas[world_.random().below(std::size(kFuas))];
+  client_options_.write_percent = 30 + world_.random().below(50);
   site_.storage = storage_;
   site_.store = store_;
   site_.volume = &volume_;
@@ -41,16 +49,24 @@ Cluster::Cluster(const ClusterOptions& options)
     crash_storage(index, sim::CrashKind::kKill);
     world_.after(milliseconds(500), [this, index] { start_storage(index); });
   };
-  site_.on_nexus_begins = [this](ReplicaEntry& first) {
-    if (!std::exchange(first.volatile_loss, false)) return;
+  // One that lost its cache may be the one that the others are made equal to.
+  site_.on_nexus_begins = [this](const std::vector<ReplicaEntry*>& first) {
+    if (std::ranges::none_of(first, &ReplicaEntry::volatile_loss)) return;
+    for (ReplicaEntry* replica : first) replica->volatile_loss = false;
     client_state_.history.lose_volatile();
+    log::info("a nexus begins with a replica that lost its cache");
     coverage_.count("nexus begins with a replica that lost its cache");
   };
   store_content_.on_saved = [this](const std::string& key, const HealthRecord& record) { note_record(key, record); };
   site_.on_view = [this](const NexusView& view) {
-    ++num_views_;
-    whole_ =
-        view.status == nexus::NexusStatus::kOnline && view.num_rebuilds == 0 && view.children.size() == kNumStorage;
+    const bool whole = view.status == nexus::NexusStatus::kOnline && view.num_rebuilds == 0 &&
+                       view.children.size() == kNumStorage &&
+                       (!volume_.wanted_target || volume_.wanted_target == volume_.target);
+    if (!whole) {
+      whole_since_.reset();
+    } else if (!whole_since_) {
+      whole_since_ = world_.now();
+    }
   };
 }
 
@@ -80,7 +96,7 @@ void Cluster::start_client() {
     uri += fmt::format("{}{}:{}", i > 1 ? "," : "", storage_[i]->addresses().front(), kTargetPort);
   }
   client_->start([this, uri](sim::Node& node) {
-    return std::make_unique<ClientProgram>(node, client_state_, ClientOptions{}, uri);
+    return std::make_unique<ClientProgram>(node, client_state_, client_options_, uri);
   });
 }
 
@@ -109,6 +125,7 @@ void Cluster::forget_volatile() {
     if (child.healthy && !replica->volatile_loss) return;
   }
   client_state_.history.lose_volatile();
+  log::info("all healthy replicas have lost their caches");
   coverage_.count("all healthy replicas have lost their caches");
 }
 
@@ -171,7 +188,7 @@ std::string Cluster::set_up() {
   start_control();
   start_client();
   sample();
-  if (!wait_until([this] { return whole_ && client_state_.history.num_writes() > 20; }, kHealingLimit)) {
+  if (!wait_until([this] { return whole_since_ && client_state_.history.num_writes() > 20; }, kHealingLimit)) {
     return "set-up: the volume does not come up\n" + describe();
   }
   return failure_;
@@ -191,6 +208,7 @@ std::string Cluster::make_trouble() {
 // Nothing is wrong any more: the volume has to become whole, and serve.
 std::string Cluster::heal() {
   world_.note("healed");
+  log::info("healed");
   world_.network().heal_all();
   store_delay_ = {};
   start_store();
@@ -205,13 +223,17 @@ std::string Cluster::heal() {
   wait_until([] { return false; }, std::max(Duration{}, pauses_end_ - world_.now()));
   const TimePoint healed = world_.now();
   const uint64_t writes = client_state_.history.num_writes();
-  num_views_ = 0;
-  whole_ = false;
+  whole_since_.reset();
   auto served = [&] {
     return std::ranges::none_of(client_state_.operations, [&](const auto& each) { return each.since <= healed; });
   };
-  if (!wait_until([&] { return whole_ && served() && client_state_.history.num_writes() > writes + 20; },
-                  kHealingLimit)) {
+  auto whole = [&] {
+    return whole_since_ && world_.now() - *whole_since_ >= kStableTime && served() &&
+           client_state_.history.num_writes() > writes + 20;
+  };
+  if (!wait_until(whole, kHealingLimit)) {
+    if (!client_state_.failure.empty()) return client_state_.failure;
+    if (!failure_.empty()) return failure_;
     return "not whole again\n" + describe() + world_.waiting_tasks();
   }
   coverage_.count("healing took s",
@@ -246,6 +268,7 @@ std::string Cluster::run() {
   coverage_.count("errors to the client", client_state_.num_errors);
   coverage_.count("client connected", client_state_.num_connects);
   coverage_.count("nexuses made", control_counters_.nexuses_made);
+  coverage_.count("nexuses made of several children", control_counters_.nexuses_made_of_several);
   coverage_.count("moves", control_counters_.moves);
   coverage_.count("nodes fenced by power", control_counters_.power_fences);
   coverage_.count("children added", control_counters_.children_added);

@@ -33,6 +33,9 @@ class Cluster {
   // How long, in virtual time, things may take once nothing is wrong any more.
   static constexpr Duration kHealingLimit = std::chrono::minutes(20);
   static constexpr Duration kOperationLimit = std::chrono::minutes(5);
+  // What went wrong before and is noticed late (a lost connection, an I/O that hung) is noticed within this time: it is
+  // longer than child_timeout, keep-alives and their likes.
+  static constexpr Duration kStableTime = std::chrono::seconds(20);
 
   explicit Cluster(const ClusterOptions& options);
   ~Cluster();
@@ -83,6 +86,7 @@ class Cluster {
   ClusterOptions options_;
   Coverage coverage_;
   ClientState client_state_;
+  ClientOptions client_options_;
   VolumeRecord volume_;
   ControlCounters control_counters_;
   StoreContent store_content_;
@@ -91,9 +95,8 @@ class Cluster {
   uint64_t boots_ = 0;
   bool trouble_over_ = false;
   TimePoint pauses_end_{};
-  std::string failure_;  // found on the way
-  uint64_t num_views_ = 0;
-  bool whole_ = false;  // the newest view
+  std::string failure_;                   // found on the way
+  std::optional<TimePoint> whole_since_;  // by the views of the control plane
   std::vector<bool> filled_;
   std::map<std::string, std::string> last_states_;
   std::map<std::pair<uint64_t, uint64_t>, uint64_t> rebuilds_seen_;  // by boot and instance

@@ -1,6 +1,7 @@
 // How each fault is done to the cluster, and taken back.
 #include <cerrno>
 
+#include "base/log.h"
 #include "simulation/cluster.h"
 
 namespace cairn::simulation {
@@ -63,6 +64,7 @@ void Cluster::apply(const Fault& fault) {
   sim::Node& other = node(fault.other);
   sim::Network& network = world_.network();
   world_.note(fault.to_string());
+  log::info("fault: {}", fault.to_string());
   coverage_.count(fmt::format("fault {}", to_text(fault.kind)));
   switch (fault.kind) {
     case FaultKind::kKillProcess:

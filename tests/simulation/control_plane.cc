@@ -173,13 +173,20 @@ Task<> ControlPlane::make_nexus() {
     if (healthy && ready_[i]) candidates.push_back(i);
   }
   if (candidates.empty()) co_return;
-  ReplicaEntry& first = volume_.replicas[candidates[random.below(candidates.size())]];
+  std::vector<ReplicaEntry*> first;
+  for (const size_t index : candidates) first.push_back(&volume_.replicas[index]);
+  std::swap(first.front(), first[random.below(first.size())]);
+  if (random.one_in(2)) first.resize(1);
   const size_t target = volume_.wanted_target ? *volume_.wanted_target
-                        : random.one_in(2)    ? first.node
+                        : random.one_in(2)    ? first.front()->node
                                               : random.below(site_.storage.size());
-  if (!co_await give_to(first, target)) {
-    volume_.wanted_target.reset();
-    co_return;
+  std::vector<std::string> uris;
+  for (const ReplicaEntry* replica : first) {
+    if (!co_await give_to(*replica, target)) {
+      volume_.wanted_target.reset();
+      co_return;
+    }
+    uris.push_back(child_uri(*replica, target));
   }
   volume_.target = target;
   ++volume_.instance;
@@ -187,16 +194,16 @@ Task<> ControlPlane::make_nexus() {
   const TimePoint now = node_.world().now();
   for (ReplicaEntry& replica : volume_.replicas) {
     replica.in_sync_at = now;
-    if (&replica != &first) replica.out_of_sync_since_loss = true;
+    if (std::ranges::find(first, &replica) == first.end()) replica.out_of_sync_since_loss = true;
   }
   site_.on_nexus_begins(first);
-  auto made = co_await ask(
-      target, kLongCallTimeout,
-      [spec = volume_.spec, instance = volume_.instance, key = volume_.health_key(),
-       uri = child_uri(first, target)](EngineProgram& engine) { return engine.make_nexus(spec, instance, key, uri); });
+  auto made = co_await ask(target, kLongCallTimeout,
+                           [spec = volume_.spec, instance = volume_.instance, key = volume_.health_key(),
+                            uris](EngineProgram& engine) { return engine.make_nexus(spec, instance, key, uris); });
   volume_.wanted_target.reset();
   if (made) {
     ++site_.counters->nexuses_made;
+    if (uris.size() > 1) ++site_.counters->nexuses_made_of_several;
   } else {
     log::debug("control: nexus on {}: {}", site_.storage[target]->name(), made.error().to_string());
   }

@@ -6,9 +6,9 @@
 //
 //   1. The old nexus must be dead: destroyed, its process gone, or, when its node does not answer, fenced by power.
 //   2. Its record in the store is sealed and read.
-//   3. The replica to begin with is one that the record calls healthy. It is exported to the new node only, which
-//      returns when nothing that others have sent is under way any more.
-//   4. The intention is written down, the nexus is made with this one child; the others are rebuilt.
+//   3. It begins with replicas that the record calls healthy, one of them or all that are there. They are exported to
+//      the new node only, which returns when nothing that others have sent is under way any more.
+//   4. The intention is written down, the nexus is made with these children; the others are rebuilt.
 #pragma once
 
 #include <functional>
@@ -45,6 +45,7 @@ struct VolumeRecord {
 
 struct ControlCounters {
   uint64_t nexuses_made = 0;
+  uint64_t nexuses_made_of_several = 0;
   uint64_t moves = 0;
   uint64_t power_fences = 0;
   uint64_t children_added = 0;
@@ -62,8 +63,8 @@ struct ControlSite {
   std::function<void(size_t node)> fence_by_power;
   // Starts the process of a node anew.
   std::function<void(size_t node)> restart_process;
-  // A nexus begins with this replica.
-  std::function<void(ReplicaEntry&)> on_nexus_begins;
+  // A nexus begins with these replicas.
+  std::function<void(const std::vector<ReplicaEntry*>&)> on_nexus_begins;
   // The newest look at the nexus.
   std::function<void(const NexusView&)> on_view;
 };

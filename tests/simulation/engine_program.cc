@@ -110,7 +110,7 @@ Task<Result<bool>> EngineProgram::share_replica(std::string name, std::vector<st
 }
 
 Task<Result<bool>> EngineProgram::make_nexus(VolumeSpec volume, uint64_t instance, std::string health_key,
-                                             std::string child) {
+                                             std::vector<std::string> children) {
   const auto turn = co_await nexus_operations_.lock();
   if (!turn) co_return fail(turn.error());
   const std::string name = nexus_name(volume);
@@ -119,7 +119,7 @@ Task<Result<bool>> EngineProgram::make_nexus(VolumeSpec volume, uint64_t instanc
   request.name = name;
   request.uuid = volume.uuid;
   request.size_bytes = volume.size_bytes;
-  request.children = {std::move(child)};
+  request.children = std::move(children);
   request.health_key = std::move(health_key);
   auto made = co_await nexuses->create(std::move(request));
   if (!made) co_return fail(std::move(made.error()));

@@ -53,8 +53,9 @@ class EngineProgram final : public sim::NodeProgram {
   Task<Result<bool>> destroy_replica(std::string name);
   // Exports the replica to these hosts only (none: not at all), and returns when nobody else is connected any more.
   Task<Result<bool>> share_replica(std::string name, std::vector<std::string> hosts);
-  // A nexus for the volume with one child, exported. FAILED_PRECONDITION when there is one already.
-  Task<Result<bool>> make_nexus(VolumeSpec volume, uint64_t instance, std::string health_key, std::string child);
+  // A nexus for the volume with these children, exported. FAILED_PRECONDITION when there is one already.
+  Task<Result<bool>> make_nexus(VolumeSpec volume, uint64_t instance, std::string health_key,
+                                std::vector<std::string> children);
   Task<Result<bool>> destroy_nexus(VolumeSpec volume);
   // NOT_FOUND: no nexus here. Waits while one is being made or destroyed.
   Task<Result<NexusView>> view_nexus(VolumeSpec volume);

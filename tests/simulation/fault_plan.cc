@@ -80,6 +80,7 @@ std::vector<Fault> make_plan(const PlanOptions& options) {
     } while (fault.other == fault.node);
     fault.lasting = lasting_of(fault.kind, random);
     fault.parameter = random.next() >> 1;
+    fault.place = plan.size();
     plan.push_back(fault);
   }
   return plan;

@@ -47,6 +47,7 @@ struct Fault {
   size_t other = 0;  // any node
   Duration lasting{};
   uint64_t parameter = 0;
+  size_t place = 0;  // in the whole plan
 
   std::string to_string() const;
 };

@@ -114,6 +114,7 @@ void BlockHistory::crash(bool power_loss) {
 }
 
 void BlockHistory::lose_volatile() {
+  last_power_loss_ = ++clock_;
   for (auto& versions : blocks_) {
     for (Version& version : versions) {
       if (!version.durable) version.certain = false;

@@ -46,7 +46,8 @@ class BlockHistory {
 
   // Nothing that was sent until now takes effect any more; with `power_loss`, what is not durable may be gone.
   void crash(bool power_loss);
-  // What is not durable may be gone, and what is under way goes on.
+  // What is not durable may be gone, and what is under way goes on: it may be gone, too, when its answer was on its
+  // way.
   void lose_volatile();
   uint64_t num_writes() const { return num_writes_; }
   uint64_t num_reads() const { return num_reads_; }

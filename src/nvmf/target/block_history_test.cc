@@ -51,6 +51,21 @@ TEST(BlockHistory, TornAndForeignBlocksAreSeen) {
               HasSubstr("no block that was ever written"));
 }
 
+// Its answer may have been on its way, or have waited for another replica.
+TEST(BlockHistory, ALossOfCachesTakesWhatIsUnderWay) {
+  BlockHistory history(8);
+  const auto cached = write(history);
+  const auto durable = history.begin_write(4, 1, false, true);
+  history.lose_volatile();
+  history.acknowledge(cached);
+  history.acknowledge(durable);
+  EXPECT_EQ(read(history, kZero), "");
+  EXPECT_THAT(history.check_read(history.begin_read(), 4, kZero), HasSubstr("older"));
+  const auto later = write(history);
+  history.acknowledge(later);
+  EXPECT_THAT(read(history, kZero), HasSubstr("older"));
+}
+
 TEST(BlockHistory, APowerLossTakesWhatIsNotDurable) {
   BlockHistory history(8);
   const auto durable = write(history, true);
