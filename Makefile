@@ -4,7 +4,7 @@ JOBS ?= $(shell nproc)
 VM_KERNEL ?= all
 SOAK_MINUTES ?= 60
 
-.PHONY: help packages build demo test sanitize tsan fuzz bench soak format tidy clean
+.PHONY: help packages build demo test sanitize tsan fuzz bench soak soak-cluster format tidy clean
 
 help:
 	@echo "make demo      build, then show a volume of three copies under a Linux kernel, an engine killed"
@@ -12,6 +12,7 @@ help:
 	@echo "make sanitize  the suite under ASan+UBSan; make tsan: the thread-crossing tests under TSan"
 	@echo "make bench     benchmarks, printed as ratios"
 	@echo "make soak      longer runs of everything random (SOAK_MINUTES=$(SOAK_MINUTES))"
+	@echo "make soak-cluster  100,000 seeds of the cluster simulation; goes on where it was stopped"
 	@echo "make format    clang-format over the tree; make tidy: clang-tidy"
 
 packages:
@@ -48,6 +49,9 @@ bench: build
 
 soak: build
 	@SOAK_MINUTES=$(SOAK_MINUTES) tools/soak.sh
+
+soak-cluster: build
+	@tools/soak_cluster.sh
 
 format:
 	@git ls-files '*.h' '*.cc' | xargs clang-format-19 -i

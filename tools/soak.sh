@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Longer runs of everything random, within SOAK_MINUTES (60): simulated sites with many seeds, fuzzers, processes with
+# Longer runs of everything random, within SOAK_MINUTES (60): simulated sites and clusters with many seeds, fuzzers, processes with
 # many hosts, a volume under a hundred random faults, the kernel ring. What has no time left is skipped and said so. Ends with a summary; fails if anything did.
 # Logs: build/soak. Needs build/release.
 set -uo pipefail
@@ -71,6 +71,9 @@ simulate() {
 share=$((minutes * 60 / 4))
 echo "soak: $minutes minutes, a quarter of it for simulation, a quarter for fuzzers"
 simulate "$share"
+
+# Whole clusters; what is left of 100,000 seeds is for the next time.
+run cluster 300 $((share + 300)) tools/soak_cluster.sh "$share"
 
 # One pool that lives long.
 run pool_model 300 1200 env CAIRN_POOL_MODEL_FIRST_SEED=$((RANDOM + 1)) CAIRN_POOL_MODEL_SEEDS=1 \
