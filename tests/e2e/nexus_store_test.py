@@ -75,7 +75,7 @@ class Store(NexusCase):
         self.take_etcd_away()
         engines[1].kill()
         write = asyncio.create_task(self.connected.write(0, b"2" * BLOCK))
-        await settled("the child leaves", lambda: self.child_states()[1][1] == "timed out", self.child_states,
+        await settled("the child leaves", lambda: self.child_states()[1][1] == "I/O failure", self.child_states,
                       RETIRE_TIMEOUT_S)
         return write
 
