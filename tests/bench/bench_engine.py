@@ -1,7 +1,5 @@
-"""What the benchmarks share: the engine under measurement, and how results are shown and kept."""
+"""What the benchmarks share: the engine under measurement, and how results are shown."""
 
-import argparse
-import json
 import pathlib
 import statistics
 import sys
@@ -13,14 +11,7 @@ sys.path.extend([str(TESTS / "harness"), str(TESTS / "e2e")])
 
 from engine_process import BINARIES, Engine  # noqa: E402
 
-__all__ = ["Engine", "arguments", "engine", "folder", "keep", "median_and_spread", "table"]
-
-
-def arguments(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--bin", type=pathlib.Path, default=BINARIES, help="folder of the programs")
-    parser.add_argument("--json", type=pathlib.Path, help="also write the results to this file")
-    return parser
+__all__ = ["BINARIES", "Engine", "engine", "folder", "median_and_spread", "table"]
 
 
 def engine(binaries: pathlib.Path, folder: str, *options: str, environment: dict[str, str] | None = None) -> Engine:
@@ -30,12 +21,6 @@ def engine(binaries: pathlib.Path, folder: str, *options: str, environment: dict
 
 def folder(parent: pathlib.Path | None = None) -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="cairn-bench-", dir=parent)
-
-
-def keep(path: pathlib.Path | None, results: dict) -> None:
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=2) + "\n")
 
 
 def median_and_spread(values: Sequence[float]) -> tuple[float, float]:

@@ -9,9 +9,9 @@ import json
 import os
 import pathlib
 import shutil
-import sys
 
 import bench_engine
+import benchmark
 import sides
 
 LOADS = [sides.Load(f"4 KiB random {name}, depth {depth}", True, percent, 4096, depth)
@@ -67,16 +67,5 @@ def add_options(parser) -> None:
     parser.add_argument("--file-mb", type=int, default=1024)
 
 
-def main() -> int:
-    parser = bench_engine.arguments(__doc__.splitlines()[0])
-    sides.add_options(parser)
-    add_options(parser)
-    options = parser.parse_args()
-    result = run(options)
-    print(show(result))
-    bench_engine.keep(options.json, result)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark.main(__doc__, run, show, sides.add_options, add_options)

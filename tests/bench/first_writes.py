@@ -13,10 +13,10 @@ ratios the environment names
 import json
 import os
 import pathlib
-import sys
 import uuid
 
 import bench_engine
+import benchmark
 import sides
 
 VOLUME_GIB = 64
@@ -66,16 +66,5 @@ def add_options(parser) -> None:
     parser.add_argument("--disk-folder", type=pathlib.Path, help="where the disk of first_writes is made [temporary files]")
 
 
-def main() -> int:
-    parser = bench_engine.arguments(__doc__.splitlines()[0])
-    sides.add_options(parser)
-    add_options(parser)
-    options = parser.parse_args()
-    result = run(options)
-    print(sides.show(result))
-    bench_engine.keep(options.json, result)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark.main(__doc__, run, sides.show, sides.add_options, add_options)

@@ -7,10 +7,10 @@ prints what it saw beside the goal and ends with 0 either way.
 
 import asyncio
 import os
-import sys
 import time
 
 import bench_engine
+import benchmark
 from nvme_tcp_host import Controller
 
 HOSTS = 16
@@ -60,15 +60,9 @@ def run(options) -> dict:
     return result
 
 
-def main() -> int:
-    parser = bench_engine.arguments(__doc__.splitlines()[0])
+def add_options(parser) -> None:
     parser.add_argument("--idle-seconds", type=float, default=DURATION_S)
-    options = parser.parse_args()
-    result = run(options)
-    print(show(result))
-    bench_engine.keep(options.json, result)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark.main(__doc__, run, show, add_options)

@@ -10,9 +10,9 @@ For ratios the environment names a peer, as for target_iops.py (CAIRN_BENCH_PEER
 import contextlib
 import pathlib
 import shlex
-import sys
 
 import bench_engine
+import benchmark
 import sides
 import target_iops
 
@@ -35,15 +35,5 @@ def run(options) -> dict:
         return comparison.run(sides.chosen(LOADS, options.jobs), prepare=sides.FILL)
 
 
-def main() -> int:
-    parser = bench_engine.arguments(__doc__.splitlines()[0])
-    sides.add_options(parser)
-    options = parser.parse_args()
-    result = run(options)
-    print(sides.show(result))
-    bench_engine.keep(options.json, result)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark.main(__doc__, run, sides.show, sides.add_options)

@@ -11,10 +11,10 @@ import contextlib
 import json
 import os
 import pathlib
-import sys
 import uuid
 
 import bench_engine
+import benchmark
 import file_iops
 import sides
 
@@ -151,17 +151,5 @@ def add_options(parser) -> None:
     parser.add_argument("--nexus-parts", nargs="+", choices=PARTS, default=list(PARTS), help="some of nexus_iops")
 
 
-def main() -> int:
-    parser = bench_engine.arguments(__doc__.splitlines()[0])
-    sides.add_options(parser)
-    file_iops.add_options(parser)
-    add_options(parser)
-    options = parser.parse_args()
-    results = run(options)
-    print(show(results))
-    bench_engine.keep(options.json, results)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark.main(__doc__, run, show, sides.add_options, file_iops.add_options, add_options)

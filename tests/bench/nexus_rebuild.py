@@ -8,10 +8,10 @@ The nexus lives in the load generator (nexus_load) on the load's core, remote ch
 import contextlib
 import json
 import pathlib
-import sys
 import uuid
 
 import bench_engine
+import benchmark
 import file_iops
 import nexus_iops
 import sides
@@ -126,16 +126,5 @@ def show(result: dict) -> str:
         f"{thin['seconds']:.2f} s"])
 
 
-def main() -> int:
-    parser = bench_engine.arguments(__doc__.splitlines()[0])
-    sides.add_options(parser)
-    file_iops.add_options(parser)
-    options = parser.parse_args()
-    result = run(options)
-    print(show(result))
-    bench_engine.keep(options.json, result)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark.main(__doc__, run, show, sides.add_options, file_iops.add_options)

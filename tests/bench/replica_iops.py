@@ -7,10 +7,10 @@ casperf is the load, over the network.
 
 import pathlib
 import shlex
-import sys
 import uuid
 
 import bench_engine
+import benchmark
 import sides
 
 RAW = "malloc:///raw?size_mb=64"
@@ -42,15 +42,5 @@ def show(results: dict) -> str:
     return "\n\n".join(sides.show(result) for result in results.values())
 
 
-def main() -> int:
-    parser = bench_engine.arguments(__doc__.splitlines()[0])
-    sides.add_options(parser)
-    options = parser.parse_args()
-    results = run(options)
-    print(show(results))
-    bench_engine.keep(options.json, results)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark.main(__doc__, run, show, sides.add_options)

@@ -10,7 +10,7 @@ import pathlib
 import sys
 import time
 
-import bench_engine
+import benchmark
 import file_iops
 import first_writes
 import idle
@@ -28,13 +28,13 @@ BENCHMARKS = {"target_iops": target_iops, "initiator_iops": initiator_iops, "fil
 
 
 def main() -> int:
-    parser = bench_engine.arguments(__doc__)
+    parser = benchmark.arguments(__doc__)
     sides.add_options(parser)
     file_iops.add_options(parser)
     first_writes.add_options(parser)
     nexus_iops.add_options(parser)
+    idle.add_options(parser)
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=list(BENCHMARKS), help="some of them")
-    parser.add_argument("--idle-seconds", type=float, default=idle.DURATION_S)
     parser.add_argument("--nice", type=int, default=0, help="priority of everything that is measured; below 0 as root")
     options = parser.parse_args()
     if options.nice:
@@ -47,8 +47,8 @@ def main() -> int:
         results[name] = module.run(options)
         print(getattr(module, "show", sides.show)(results[name]) + "\n", flush=True)
         if results[name]:
-            bench_engine.keep(into / f"{name}.json", results[name])
-    bench_engine.keep(options.json, results)
+            benchmark.keep(into / f"{name}.json", results[name])
+    benchmark.keep(options.json, results)
     print(f"kept in {into}")
     return 0
 

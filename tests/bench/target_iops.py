@@ -15,9 +15,9 @@ The target gets core 0, the generator core 1.
 import contextlib
 import pathlib
 import shlex
-import sys
 
 import bench_engine
+import benchmark
 import sides
 
 DEVICE = "malloc:///bench?size_mb=64"
@@ -48,15 +48,5 @@ def show(result: dict | None) -> str:
     return sides.show(result)
 
 
-def main() -> int:
-    parser = bench_engine.arguments(__doc__.splitlines()[0])
-    sides.add_options(parser)
-    options = parser.parse_args()
-    result = run(options)
-    print(show(result))
-    bench_engine.keep(options.json, result)
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    benchmark.main(__doc__, run, show, sides.add_options)
