@@ -20,8 +20,7 @@ import sides
 
 SIZE_MIB = 64
 CHILD_MIB = SIZE_MIB + 8  # a nexus leaves 5 MiB free before the data
-FILE_LOADS = [sides.Load(f"4 KiB random {name}, depth {depth}", True, percent, 4096, depth)
-              for name, percent in (("read", 100), ("write", 0)) for depth in (1, 32)]
+FILE_LOADS = file_iops.LOADS
 FILE_GOALS = {load.name: 0.95 for load in FILE_LOADS if load.depth == 32}
 MIRROR_LOADS = [load for load in sides.SMALL if "70/30" not in load.name]
 MIRROR_GOALS = {load.name: 1.0 for load in MIRROR_LOADS}

@@ -23,8 +23,7 @@ WRITTEN_MIB = 40  # of a thin volume
 FIRST_MIB = 5     # where the data of a nexus begins on a child
 # What a rebuild does: segments of 64 KiB, 16 at a time.
 COPY = sides.Load("64 KiB write, depth 16", False, 0, 65536, 16)
-HOST_LOADS = [sides.Load(f"4 KiB {name}, depth 32", True, percent, 4096, 32)
-              for name, percent in (("random read", 100), ("random write", 0), ("70/30", 70))]
+HOST_LOADS = [load for load in sides.SMALL if load.depth == 32]
 SPEED_GOAL, HOST_GOAL = 0.9, 0.7
 MIB = 1 << 20
 
