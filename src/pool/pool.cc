@@ -270,15 +270,20 @@ Task<Result<>> Pool::remove_all_replicas() {
   co_return Result<>{};
 }
 
+Task<Result<>> Pool::begin_closing() {
+  closing_ = true;
+  co_await wait_until_unused();
+  auto removed = co_await remove_all_replicas();
+  if (!removed) closing_ = false;
+  co_return removed;
+}
+
 Task<Result<>> Pool::export_pool() {
   const auto turn = co_await ending_.lock();
   if (!turn) co_return fail(turn.error());
   if (disk_ == nullptr) co_return fail(pool_error::pool_not_found(name_));
-  closing_ = true;
-  co_await wait_until_unused();
-  if (auto removed = co_await remove_all_replicas(); !removed) {
-    closing_ = false;
-    co_return fail(pool_error::export_failed(name_, std::move(removed.error())));
+  if (auto idle = co_await begin_closing(); !idle) {
+    co_return fail(pool_error::export_failed(name_, std::move(idle.error())));
   }
   auto closed = co_await close(true);
   if (!closed) co_return fail(pool_error::export_failed(name_, std::move(closed.error())));
@@ -289,11 +294,8 @@ Task<Result<>> Pool::destroy() {
   const auto turn = co_await ending_.lock();
   if (!turn) co_return fail(turn.error());
   if (disk_ == nullptr) co_return fail(pool_error::pool_not_found(name_));
-  closing_ = true;
-  co_await wait_until_unused();
-  if (auto removed = co_await remove_all_replicas(); !removed) {
-    closing_ = false;
-    co_return fail(pool_error::destroy_failed(name_, std::move(removed.error())));
+  if (auto idle = co_await begin_closing(); !idle) {
+    co_return fail(pool_error::destroy_failed(name_, std::move(idle.error())));
   }
   Result<> done = co_await store_->erase();
   if (done) {

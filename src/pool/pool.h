@@ -211,6 +211,9 @@ class Pool : public std::enable_shared_from_this<Pool> {
   runtime::Task<Result<>> export_pool();
   runtime::Task<Result<>> destroy();
   runtime::Task<Result<>> remove_all_replicas();
+  // The caller has ending_. From here on nothing new begins; waits for what is under way, then removes all replicas.
+  // When one of them stays, the pool is open as before.
+  runtime::Task<Result<>> begin_closing();
   // The disk has vanished: everything goes without being written.
   runtime::Task<> abandon();
   runtime::Task<> wait_until_unused();

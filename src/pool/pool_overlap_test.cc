@@ -181,6 +181,27 @@ TEST_F(PoolOverlapTest, GrowingWhileThePoolIsExported) {
   EXPECT_EQ(grown->error().code(), Code::kAborted);
 }
 
+TEST_F(PoolOverlapTest, PoolStaysOpenWithAReplicaThatIsInUse) {
+  start();
+  auto pool = create_pool_with_replica();
+  auto user = site_->replica("r1");
+  uint64_t number = 2;
+  for (const bool destroy : {false, true}) {
+    SCOPED_TRACE(destroy ? "destroy" : "export");
+    const auto refused = site_->run(destroy ? site_->pools().destroy("tpool") : site_->pools().export_pool("tpool"));
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().code(), Code::kInternal);
+    EXPECT_THAT(refused.error().to_string(),
+                testing::AllOf(testing::HasSubstr(destroy ? "destroy pool" : "export pool"),
+                               testing::HasSubstr("still in use")));
+    const auto created = site_->create_replica(*pool, number++, kMiB, true);
+    EXPECT_TRUE(created) << created.error().to_string();
+  }
+  user.reset();
+  pool.reset();
+  export_and_check();
+}
+
 TEST_F(PoolOverlapTest, TheDiskVanishesWhileItsPoolEnds) {
   for (uint64_t seed = 1; seed <= 8; ++seed) {
     for (const bool destroy : {false, true}) {
