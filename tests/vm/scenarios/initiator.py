@@ -5,32 +5,13 @@ import socket
 import subprocess
 import time
 
-from guest import Guest
+from kernel_target import KernelTarget
 from scenario import Rig, expect_equal, scenario
 
 NQN = "nqn.2019-05.io.openebs:kernel"
 PORT = 4420
 AWAY_S, LOAD_S = 5, 12
 CASPERF_TIMEOUT_S = 120
-
-START = f"""
-set -e
-modprobe nvmet-tcp
-modprobe null_blk nr_devices=0
-mount -t configfs configfs /sys/kernel/config
-mkdir /sys/kernel/config/nullb/nullb0 && cd /sys/kernel/config/nullb/nullb0
-echo 32 >size && echo 1 >memory_backed && echo 1 >discard && echo 1 >power
-cd /sys/kernel/config/nvmet
-mkdir subsystems/{NQN} && echo 1 >subsystems/{NQN}/attr_allow_any_host
-mkdir subsystems/{NQN}/namespaces/1
-echo -n /dev/nullb0 >subsystems/{NQN}/namespaces/1/device_path
-echo 1 >subsystems/{NQN}/namespaces/1/enable
-mkdir ports/1
-echo tcp >ports/1/addr_trtype; echo ipv4 >ports/1/addr_adrfam
-echo 0.0.0.0 >ports/1/addr_traddr; echo {PORT} >ports/1/addr_trsvcid
-"""
-LISTEN = f"ln -s /sys/kernel/config/nvmet/subsystems/{NQN} /sys/kernel/config/nvmet/ports/1/subsystems/{NQN}"
-STOP_LISTENING = f"rm /sys/kernel/config/nvmet/ports/1/subsystems/{NQN}"
 
 
 def _free_port() -> int:
@@ -57,19 +38,20 @@ def initiator_against_the_kernel(rig: Rig) -> None:
     casperf = rig.engine_program.parent / "casperf"
     port = _free_port()
     with rig.another_guest(2, forward={port: PORT}) as guest:
-        guest.check(START)
-        guest.check(LISTEN)
+        target = KernelTarget(guest, NQN, size_mib=32, address="0.0.0.0", port=PORT)
+        target.set_up()
+        target.listen()
         for parameters in ("", "&hdgst=1", "&ddgst=1", "&hdgst=1&ddgst=1&queue_entries=4"):
             _finish(_start_casperf(casperf, port, parameters, "-n", "2000"), f"with '{parameters}'")
         _finish(_start_casperf(casperf, port, "", "-n", "200", io_size="256KiB"), "large I/O")
-        _ride_through(casperf, port, guest)
+        _ride_through(casperf, port, target)
 
 
-def _ride_through(program: pathlib.Path, port: int, guest: Guest) -> None:
+def _ride_through(program: pathlib.Path, port: int, target: KernelTarget) -> None:
     casperf = _start_casperf(program, port, "", "-d", f"{LOAD_S}s")
     time.sleep(2)  # of load
-    guest.check(STOP_LISTENING)
+    target.stop_listening()
     time.sleep(AWAY_S)
     expect_equal(casperf.poll(), None, "casperf goes on while the target is away; exit code")
-    guest.check(LISTEN)
+    target.listen()
     _finish(casperf, f"target away for {AWAY_S} s")
