@@ -277,6 +277,7 @@ std::string Cluster::run() {
   coverage_.count("processes restarted by the control plane", control_counters_.process_restarts);
   coverage_.count("records saved", store_content_.num_saves);
   coverage_.count("records refused", store_content_.num_refused);
+  coverage_.count("records that came late", store_content_.num_outdated);
   return problem;
 }
 

@@ -2,16 +2,24 @@
 
 namespace cairn::simulation {
 
-Task<Result<bool>> HealthStoreServer::put(std::string key, HealthRecord record) {
+Task<Result<HealthStoreServer::PutAnswer>> HealthStoreServer::put_if(std::string key, HealthRecord record,
+                                                                     uint64_t revision) {
   if (delay_ > Duration{}) static_cast<void>(co_await runtime::sleep_for(delay_));
   if (content_.sealed.contains(key)) {
     ++content_.num_refused;
     co_return fail(Code::kFailedPrecondition, fmt::format("record {} is sealed", key));
   }
+  uint64_t& present = content_.revisions[key];
+  if (present != revision) {
+    ++content_.num_outdated;
+    co_return PutAnswer{.done = false, .revision = present};
+  }
+  ++present;
   ++content_.num_saves;
   content_.on_saved(key, record);
+  const PutAnswer answer{.done = true, .revision = present};
   content_.records[std::move(key)] = std::move(record);
-  co_return true;
+  co_return answer;
 }
 
 Task<Result<std::optional<HealthRecord>>> HealthStoreServer::get(std::string key) {
@@ -28,11 +36,15 @@ Task<Result<std::optional<HealthRecord>>> HealthStoreServer::seal(std::string ke
 }
 
 Task<Result<>> HealthStoreClient::save(std::string key, HealthRecord record) {
-  auto saved = co_await call<bool>(here_, store_, kTimeout, [&store = store_, key, record] {
-    return store.program<HealthStoreServer>().put(key, record);
-  });
-  if (!saved) co_return fail(std::move(saved.error()));
-  co_return Result<>{};
+  for (;;) {
+    auto put = co_await call<HealthStoreServer::PutAnswer>(
+        here_, store_, kTimeout, [&store = store_, key, record, revision = revisions_[key]] {
+          return store.program<HealthStoreServer>().put_if(key, record, revision);
+        });
+    if (!put) co_return fail(std::move(put.error()));
+    revisions_[key] = put->revision;
+    if (put->done) co_return Result<>{};
+  }
 }
 
 Task<Result<std::optional<HealthRecord>>> HealthStoreClient::load(std::string key) {

@@ -19,9 +19,11 @@ using nexus::HealthRecord;
 // The content; survives every crash.
 struct StoreContent {
   std::map<std::string, HealthRecord> records;
+  std::map<std::string, uint64_t> revisions;  // of the records: how often each was written
   std::set<std::string> sealed;
   uint64_t num_saves = 0;
-  uint64_t num_refused = 0;  // because sealed
+  uint64_t num_refused = 0;   // because sealed
+  uint64_t num_outdated = 0;  // another save came before
   std::function<void(const std::string& key, const HealthRecord&)> on_saved;
 };
 
@@ -29,7 +31,12 @@ class HealthStoreServer final : public sim::NodeProgram {
  public:
   HealthStoreServer(StoreContent& content, const Duration& delay) : content_(content), delay_(delay) {}
 
-  Task<Result<bool>> put(std::string key, HealthRecord record);
+  struct PutAnswer {
+    bool done = false;
+    uint64_t revision = 0;  // afterwards
+  };
+  // Done when the record is of that revision (0: there is none).
+  Task<Result<PutAnswer>> put_if(std::string key, HealthRecord record, uint64_t revision);
   // Nothing: no such record.
   Task<Result<std::optional<HealthRecord>>> get(std::string key);
   // Nobody replaces the record any more. Gives it.
@@ -40,6 +47,8 @@ class HealthStoreServer final : public sim::NodeProgram {
   const Duration& delay_;  // of every operation, at present
 };
 
+// A save whose answer did not come may be done much later: like the engine's client of etcd, each names the revision
+// that it follows, and what comes behind a newer record changes nothing.
 class HealthStoreClient final : public nexus::ChildHealthStore {
  public:
   static constexpr Duration kTimeout = std::chrono::seconds(2);
@@ -52,6 +61,7 @@ class HealthStoreClient final : public nexus::ChildHealthStore {
  private:
   sim::Node& here_;
   sim::Node& store_;
+  std::map<std::string, uint64_t> revisions_;
 };
 
 }  // namespace cairn::simulation
