@@ -204,7 +204,7 @@ class Nexus final : public block::Device,
   runtime::Task<Result<>> attach(ChildPtr child, bool in_sync);  // its device: claimed and reserved
   runtime::Task<> close_child(ChildPtr child);
   void close_in_background(ChildPtr child);
-  Result<> check_last_healthy(const Child& child) const;
+  runtime::Task<Result<>> check_replaced(ChildPtr child);
 
   // nexus_reservations.cc
   runtime::Task<Result<>> reserve_child(Child& child);
@@ -322,6 +322,7 @@ struct Nexus::Child final : block::DeviceListener {
       : nexus(its_nexus), uri(std::move(its_uri)), slot(its_slot) {}
   ~Child() { unlink(); }
   bool healthy() const { return state == ChildState::kOpen && in_sync; }
+  bool is_connected() const;  // I/O reaches it at present, as far as that is known
   void on_removed(block::Device&) override {
     unlink();
     nexus.on_device_removed(*this);

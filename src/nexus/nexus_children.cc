@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/seeded_bug.h"
+#include "block/io_wait.h"
 #include "nexus/geometry.h"
 #include "nexus/nexus.h"
 #include "nexus/nexus_error.h"
@@ -116,9 +117,27 @@ void Nexus::close_in_background(ChildPtr child) {
   });
 }
 
-Result<> Nexus::check_last_healthy(const Child& child) const {
-  if (child.healthy() && num_healthy() == 1) return fail(nexus_error::remove_last_healthy_child(name(), child.uri));
-  return {};
+bool Nexus::Child::is_connected() const {
+  const auto* remote = dynamic_cast<const nvmf::host::NvmeDevice*>(device.get());
+  return device != nullptr && (remote == nullptr || remote->is_connected());
+}
+
+// A healthy child goes by hand only when another one is sure to have what was acknowledged. One that cannot be reached
+// is not; nor is one whose node may have lost power a moment ago, which nobody knows before it has flushed.
+Task<Result<>> Nexus::check_replaced(ChildPtr child) {
+  if (!child->healthy()) co_return Result<>{};
+  for (const RebuildJob::Source& source : rebuild_sources()) {
+    const ChildPtr other = find_child(source.uri);
+    if (other == child || other == nullptr || !other->healthy() || !other->is_connected()) continue;
+    if (!source.device->has_volatile_cache()) co_return Result<>{};
+    auto channel = co_await source.device->open_channel();
+    if (!channel) continue;
+    const nvme::Status flushed = co_await perform_watched(&copy_watch_, **channel, {.type = block::IoType::kFlush});
+    if (failure_of(flushed).conflict) on_conflict(source.uri);
+    // It may have come back meanwhile, without its cache.
+    if (flushed.is_success() && other->healthy()) co_return Result<>{};
+  }
+  co_return fail(nexus_error::remove_last_healthy_child(name(), child->uri));
 }
 
 Task<Result<>> Nexus::add_child(std::string uri, bool rebuild) {
@@ -198,7 +217,7 @@ Task<Result<>> Nexus::remove_child(std::string uri) {
   const ChildPtr child = find_child(uri);
   if (child == nullptr) co_return Result<>{};
   if (children_.size() == 1) co_return fail(nexus_error::remove_last_child(name(), uri));
-  if (auto checked = check_last_healthy(*child); !checked) co_return checked;
+  if (auto replaced = co_await check_replaced(child); !replaced) co_return replaced;
   if (co_await retire(child, ChildState::kFaulted, FaultReason::kOffline, false) == Retirement::kKept) {
     co_return fail(nexus_error::remove_last_healthy_child(name(), uri));
   }
@@ -223,7 +242,7 @@ Task<Result<>> Nexus::fault_child(std::string uri, FaultReason reason) {
   if (auto allowed = check_operation(); !allowed) co_return allowed;
   const ChildPtr child = find_child(uri);
   if (child == nullptr) co_return fail(nexus_error::child_not_found(name(), uri));
-  if (auto checked = check_last_healthy(*child); !checked) co_return checked;
+  if (auto replaced = co_await check_replaced(child); !replaced) co_return replaced;
   if (co_await retire(child, ChildState::kFaulted, reason, false) == Retirement::kKept) {
     co_return fail(nexus_error::remove_last_healthy_child(name(), uri));
   }

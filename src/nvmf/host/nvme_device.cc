@@ -520,6 +520,11 @@ NvmeDevice::Path* NvmeDevice::connected_path() {
   return best;
 }
 
+bool NvmeDevice::is_connected() const {
+  return std::ranges::any_of(
+      paths_, [](const auto& path) { return path->connected && !path->lost && !path->gone && usable(path->ana); });
+}
+
 std::vector<NvmeDevice::PathState> NvmeDevice::paths() const {
   std::vector<PathState> states;
   for (const auto& path : paths_) {

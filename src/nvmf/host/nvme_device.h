@@ -68,6 +68,7 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
     uint16_t cntlid = 0;
   };
   std::vector<PathState> paths() const;
+  bool is_connected() const;  // I/O goes out by one of the paths
   const ConnectionOptions& options() const { return *options_; }
   const NamespaceInfo& namespace_info() const { return namespace_; }
 
