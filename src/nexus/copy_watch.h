@@ -1,5 +1,6 @@
 // Children that copies wait for: copiers of rebuilds, resynchronisations and scrubs hold range locks meanwhile, so that
-// a child that keeps an I/O of theirs too long holds up hosts although it has none of theirs. Home reactor.
+// a child that keeps an I/O of theirs too long holds up hosts although it has none of theirs. And what they read from a
+// child that left the healthy ones meanwhile may be old: nobody may write it anywhere. Home reactor.
 #pragma once
 
 #include <functional>
@@ -36,6 +37,11 @@ class CopyWatch {
     const TimePoint since;
   };
 
+  // A child has ceased to be healthy.
+  void note_departure() { ++num_departures_; }
+  // Of any child. When it has changed while a read was under way, what was read counts for nothing.
+  uint64_t num_departures() const { return num_departures_; }
+
  private:
   void look() {
     if (waits_.empty()) return;
@@ -51,6 +57,7 @@ class CopyWatch {
   const Duration limit_;
   const std::function<void(const block::Device&)> on_slow_;
   IntrusiveList<Wait> waits_;  // oldest first
+  uint64_t num_departures_ = 0;
   runtime::Timer timer_;
 };
 

@@ -241,6 +241,7 @@ Task<> Nexus::repair(ChildPtr child, uint64_t lba, uint64_t num_blocks) {
     const uint64_t count = std::min(segment_blocks, num_blocks - done);
     iovec piece{memory.get(), count * block_size()};
     co_await lock.acquire(lba + done, count);
+    const uint64_t departures = copy_watch_.num_departures();
     nvme::Status status = nvme::Status::generic(nvme::GenericStatus::kInternalError);
     for (const RebuildJob::Source& source : rebuild_sources()) {
       if (source.uri == child->uri) continue;
@@ -252,7 +253,8 @@ Task<> Nexus::repair(ChildPtr child, uint64_t lba, uint64_t num_blocks) {
       if (status.is_success() || failure_of(status).conflict) break;
     }
     bool refused = false;
-    if (status.is_success()) {
+    const bool outdated = departures != copy_watch_.num_departures();
+    if (status.is_success() && !outdated) {
       status = co_await perform_watched(
           &copy_watch_, **to,
           {.type = IoType::kWrite, .lba = data_start_ + lba + done, .num_blocks = count, .data = {&piece, 1}});
@@ -268,6 +270,7 @@ Task<> Nexus::repair(ChildPtr child, uint64_t lba, uint64_t num_blocks) {
       co_await retire(child, ChildState::kFaulted, FaultReason::kIoError, false);
       co_return;
     }
+    if (outdated) continue;
     if (!status.is_success()) co_return;
     done += count;
   }

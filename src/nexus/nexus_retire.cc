@@ -59,6 +59,7 @@ Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultRea
 
 Task<bool> Nexus::take_out(ChildPtr child, bool logged) {
   taking_out_ = true;
+  copy_watch_.note_departure();
   const bool taken = co_await take_out_in_turn(std::move(child), logged);
   taking_out_ = false;
   co_return taken;
@@ -144,9 +145,9 @@ Task<Result<>> Nexus::on_reconnected(ChildPtr child) {
   co_return Result<>{};
 }
 
-// Nobody has anything better than the last healthy child. What was copied from it may be newer than what it has now, and
-// so may be what others have of writes that are still under way; those first, for they are noted as unflushed when they
-// end.
+// Nobody has anything better than the last healthy child. What was copied from it may be newer than what it has now,
+// and so may be what others have of writes that are still under way; those first, for they are noted as unflushed when
+// they end.
 Task<> Nexus::distrust_copies_of_last() {
   for (const auto& port : ports_) {
     co_await call_on(port->reactor(), [&port] { return port->log_under_way(); });

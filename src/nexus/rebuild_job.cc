@@ -284,6 +284,10 @@ Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
       owner_.on_conflict(done.outcome == SegmentCopy::Outcome::kReadFailed ? from->uri : child_uri_);
       co_return false;
     }
+    if (done.outcome == SegmentCopy::Outcome::kOutdated) {
+      if (stopping()) co_return false;
+      continue;
+    }
     if (done.outcome == SegmentCopy::Outcome::kWriteFailed) {
       if (retries < options_.max_retries && may_pass(done.status) && !stopping()) {
         ++retries;

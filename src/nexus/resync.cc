@@ -130,6 +130,10 @@ Task<> Resync::make_equal(Copier& copier, uint64_t lba, uint64_t num_blocks) {
                                              : SegmentCopy{Outcome::kWriteFailed,
                                                            nvme::Status::generic(nvme::GenericStatus::kInternalError)};
       if (done.outcome == Outcome::kCopied || done.outcome == Outcome::kReleased) ++segments_copied_;
+      if (done.outcome == Outcome::kOutdated) {
+        again = true;
+        break;
+      }
       if (done.outcome == Outcome::kWriteFailed) {
         co_await owner_.on_resync_failed(child.uri, done.status);
       } else if (done.outcome == Outcome::kReadFailed) {

@@ -110,7 +110,12 @@ Task<> ScrubJob::run() {
     if (stopping()) break;
     const uint64_t num_blocks = std::min(segment_blocks, report_.blocks_total - lba);
     co_await lock_.acquire(lba, num_blocks);
-    const bool done = co_await scrub(lba, num_blocks);
+    bool done = true;
+    for (uint64_t departures = UINT64_MAX;
+         done && !stopping() && departures != owner_.copy_watch()->num_departures();) {
+      departures = owner_.copy_watch()->num_departures();
+      done = co_await scrub(lba, num_blocks);
+    }
     co_await lock_.release();
     if (!done) break;
     report_.blocks_compared += num_blocks;
@@ -177,6 +182,7 @@ void ScrubJob::note(ScrubDifference difference) {
 
 // Under the lock of the range. False: the scrub is over.
 Task<bool> ScrubJob::scrub(uint64_t lba, uint64_t num_blocks) {
+  const uint64_t departures = owner_.copy_watch()->num_departures();
   std::vector<Copy> copies;
   for (RebuildJob::Source& child : owner_.resync_children())
     copies.push_back({.child = std::move(child), .channel = {}, .data = nullptr, .status = {}});
@@ -198,6 +204,7 @@ Task<bool> ScrubJob::scrub(uint64_t lba, uint64_t num_blocks) {
                   {.type = IoType::kRead, .lba = data_start_ + lba, .num_blocks = num_blocks, .data = {&piece, 1}});
     if (copy.status.is_success()) copy.data = memory.get();
   }
+  if (departures != owner_.copy_watch()->num_departures()) co_return true;  // run() asks again
   // Whoever has most on its side; the named one when it is to be the source.
   const Copy* good = nullptr;
   size_t most = 0;
@@ -247,7 +254,7 @@ Task<> ScrubJob::repair(ScrubDifference& difference, const Copy& good, std::vect
     if (done.outcome == SegmentCopy::Outcome::kWriteFailed) {
       co_await owner_.on_resync_failed(copy.child.uri, done.status);
       difference.repaired = false;
-    } else if (done.outcome == SegmentCopy::Outcome::kReadFailed) {
+    } else if (done.outcome == SegmentCopy::Outcome::kReadFailed || done.outcome == SegmentCopy::Outcome::kOutdated) {
       difference.repaired = false;
     }
   }

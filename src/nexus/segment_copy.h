@@ -16,6 +16,7 @@ struct SegmentCopy {
     kCopied,
     kReleased,  // the source has nothing there; now the destination has nothing there either
     kEqual,     // nothing had to be done
+    kOutdated,  // a child ceased to be healthy while it was read: to be done again, perhaps from another source
     kReadFailed,
     kWriteFailed,
   };
