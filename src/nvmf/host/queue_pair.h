@@ -24,6 +24,7 @@
 
 #include "base/duration.h"
 #include "base/error.h"
+#include "nvme/data_digest_reader.h"
 #include "nvme/fabrics.h"
 #include "nvme/tcp_pdu_reader.h"
 #include "nvmf/host/command.h"
@@ -198,9 +199,7 @@ class QueuePair final : private runtime::StreamHandler {
   Slot* data_slot_ = nullptr;
   bool in_window_ = false;  // the stream fills the memory of data_slot_: that stays its window until it is full
   uint32_t data_left_ = 0;
-  uint32_t data_crc_ = 0;
-  std::array<std::byte, nvme::kPduDigestSize> digest_{};
-  size_t digest_filled_ = 0;
+  nvme::DataDigestReader digest_;
 
   runtime::SendOp control_op_;  // ICReq or termination request
   std::array<std::byte, nvme::kMaxTermReqSize> control_pdu_{};

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/crc32c.h"
 #include "base/log.h"
 #include "nvmf/host/queue_pair.h"
 
@@ -54,14 +53,10 @@ void QueuePair::on_receive(std::span<const std::byte> data) {
         take_data(part);
         break;
       }
-      case Expect::kDataDigest: {
-        const size_t part = std::min(data.size(), digest_.size() - digest_filled_);
-        std::memcpy(digest_.data() + digest_filled_, data.data(), part);
-        digest_filled_ += part;
-        data = data.subspan(part);
-        if (digest_filled_ == digest_.size()) end_of_data();
+      case Expect::kDataDigest:
+        data = data.subspan(digest_.feed(data));
+        if (digest_.done()) end_of_data();
         break;
-      }
     }
   }
 }
@@ -87,7 +82,7 @@ void QueuePair::on_window_filled(size_t size) {
   if (state_ != State::kOpen) return;
   const auto place = place_for_data();
   CAIRN_CHECK(size <= place.size() && size <= data_left_);
-  if (layout_.data_digest) data_crc_ = crc32c_update(data_crc_, place.first(size));
+  if (layout_.data_digest) digest_.add_data(place.first(size));
   note_data(size);
 }
 
@@ -156,8 +151,7 @@ void QueuePair::take_c2h_data(std::span<const std::byte> header) {
     return;
   }
   data_slot_ = slot;
-  data_crc_ = kCrc32cInit;
-  digest_filled_ = 0;
+  digest_.reset();
   in_window_ = false;
   expect_ = Expect::kData;
 }
@@ -237,7 +231,7 @@ void QueuePair::advance(Slot& slot, size_t size) {
 }
 
 void QueuePair::take_data(std::span<const std::byte> data) {
-  if (layout_.data_digest) data_crc_ = crc32c_update(data_crc_, data);
+  if (layout_.data_digest) digest_.add_data(data);
   while (!data.empty()) {
     const auto place = place_for_data();
     const size_t size = std::min(data.size(), place.size());
@@ -266,7 +260,7 @@ void QueuePair::end_of_data() {
   expect_ = Expect::kHeader;
   Slot& slot = *std::exchange(data_slot_, nullptr);
   // Not fatal (NVMe/TCP Transport 1.0, section 3.3.1.1): the command ends with an error.
-  if (layout_.data_digest && nvme::decode_digest(digest_) != crc32c_finish(data_crc_)) slot.damaged = true;
+  if (layout_.data_digest && !digest_.matches()) slot.damaged = true;
   if (!layout_.success()) return;
   if (slot.transferred < slot.command->data_size && !slot.command->accepts_less_data) {
     fail(Error(Code::kDataLoss, fmt::format("the controller answered a read of {} bytes with {}",

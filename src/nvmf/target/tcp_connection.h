@@ -13,6 +13,7 @@
 #include <memory>
 #include <vector>
 
+#include "nvme/data_digest_reader.h"
 #include "nvme/tcp_pdu_reader.h"
 #include "nvmf/target/options.h"
 #include "nvmf/target/queue_pair.h"
@@ -136,9 +137,7 @@ class TcpConnection final : public Connection, public runtime::StreamHandler, pu
   nvme::PduLayout layout_;
   TcpRequest* data_request_ = nullptr;  // whose data it is; nullptr: it is thrown away
   uint32_t data_left_ = 0;
-  uint32_t data_crc_ = 0;
-  std::array<std::byte, nvme::kPduDigestSize> digest_{};
-  size_t digest_filled_ = 0;
+  nvme::DataDigestReader digest_;
 
   // Sending
   nvme::SendRules send_rules_;

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/crc32c.h"
 #include "base/log.h"
 #include "nvmf/target/target.h"
 #include "nvmf/target/tcp_connection.h"
@@ -36,14 +35,10 @@ void TcpConnection::on_receive(std::span<const std::byte> data) {
         take_data(part);
         break;
       }
-      case Expect::kDataDigest: {
-        const size_t part = std::min(data.size(), digest_.size() - digest_filled_);
-        std::memcpy(digest_.data() + digest_filled_, data.data(), part);
-        digest_filled_ += part;
-        data = data.subspan(part);
-        if (digest_filled_ == digest_.size()) end_of_pdu();
+      case Expect::kDataDigest:
+        data = data.subspan(digest_.feed(data));
+        if (digest_.done()) end_of_pdu();
         break;
-      }
     }
   }
 }
@@ -57,7 +52,7 @@ std::span<std::byte> TcpConnection::receive_window() {
 
 void TcpConnection::on_window_filled(size_t size) {
   if (state_ != State::kOpen) return;
-  if (layout_.data_digest) data_crc_ = crc32c_update(data_crc_, place_for_data().first(size));
+  if (layout_.data_digest) digest_.add_data(place_for_data().first(size));
   note_data(size);
 }
 
@@ -67,8 +62,7 @@ void TcpConnection::take_header() {
   layout_ = reader_.layout();
   data_left_ = layout_.data_size;
   data_request_ = nullptr;
-  data_crc_ = kCrc32cInit;
-  digest_filled_ = 0;
+  digest_.reset();
   switch (layout_.type) {
     case nvme::PduType::kIcReq:
       take_ic_req();
@@ -193,7 +187,7 @@ std::span<std::byte> TcpConnection::place_for_data() {
 }
 
 void TcpConnection::take_data(std::span<const std::byte> data) {
-  if (layout_.data_digest) data_crc_ = crc32c_update(data_crc_, data);
+  if (layout_.data_digest) digest_.add_data(data);
   while (!data.empty()) {
     size_t size = data.size();
     if (data_request_ != nullptr) {
@@ -226,7 +220,7 @@ void TcpConnection::note_data(size_t size) {
 void TcpConnection::end_of_pdu() {
   expect_ = Expect::kHeader;
   TcpRequest* request = std::exchange(data_request_, nullptr);
-  const bool damaged = layout_.data_digest && nvme::decode_digest(digest_) != crc32c_finish(data_crc_);
+  const bool damaged = layout_.data_digest && !digest_.matches();
   if (request == nullptr) return;
   // Not fatal (NVMe/TCP Transport 1.0, section 3.3.1.1): the command ends with an error when all of its data came.
   if (damaged) request->host_data_damaged = true;

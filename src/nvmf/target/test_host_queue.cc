@@ -184,14 +184,10 @@ void TestHostQueue::on_receive(std::span<const std::byte> data) {
         data_arrived(part.size());
         break;
       }
-      case Expect::kDataDigest: {
-        const size_t part = std::min(data.size(), digest_.size() - digest_filled_);
-        std::copy_n(data.begin(), part, digest_.begin() + static_cast<ptrdiff_t>(digest_filled_));
-        digest_filled_ += part;
-        data = data.subspan(part);
-        if (digest_filled_ == digest_.size()) end_of_data();
+      case Expect::kDataDigest:
+        data = data.subspan(digest_.feed(data));
+        if (digest_.done()) end_of_data();
         break;
-      }
     }
   }
 }
@@ -211,7 +207,7 @@ void TestHostQueue::on_closed(const Error&) {
 void TestHostQueue::take_header() {
   layout_ = reader_.layout();
   data_left_ = layout_.data_size;
-  digest_filled_ = 0;
+  digest_.reset();
   data_pending_ = nullptr;
   switch (layout_.type) {
     case nvme::PduType::kIcResp:
@@ -315,8 +311,10 @@ void TestHostQueue::end_of_data() {
   expect_ = Expect::kHeader;
   Pending* pending = std::exchange(data_pending_, nullptr);
   if (pending == nullptr) return;
-  const auto data = std::span(pending->answer.data).last(layout_.data_size);
-  if (layout_.data_digest && nvme::decode_digest(digest_) != crc32c(data)) return blame("a wrong data digest");
+  if (layout_.data_digest) {
+    digest_.add_data(std::span(pending->answer.data).last(layout_.data_size));
+    if (!digest_.matches()) return blame("a wrong data digest");
+  }
   if (!layout_.success()) return;
   nvme::Cqe success;
   success.cid = pending->sqe.cid;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "nvme/data_digest_reader.h"
 #include "nvme/tcp_pdu_reader.h"
 #include "runtime/address.h"
 #include "runtime/stream.h"
@@ -126,8 +127,7 @@ class TestHostQueue final : private runtime::StreamHandler {
   Pending* data_pending_ = nullptr;  // nullptr: the data is thrown away
   size_t data_offset_ = 0;
   uint32_t data_left_ = 0;
-  std::array<std::byte, nvme::kPduDigestSize> digest_{};
-  size_t digest_filled_ = 0;
+  nvme::DataDigestReader digest_;
 
   std::map<uint16_t, Pending*> pending_;
   uint16_t next_cid_ = 0;
