@@ -5,10 +5,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
 
 #include "base/byte_size.h"
 #include "base/duration_text.h"
+#include "base/option_value.h"
 #include "engine/target_interface.h"
 #include "engine/version.h"
 #include "etcd/etcd_endpoints.h"
@@ -57,20 +57,6 @@ struct Raw {
   bool enable_lvm = false, enable_snapshot_rebuild = false, enable_rdma = false;
 };
 
-std::unexpected<Error> bad(std::string_view option, std::string_view value, std::string_view accepted) {
-  return fail(Code::kInvalidArgument, fmt::format("{}: '{}' is not valid: {}", option, value, accepted));
-}
-
-template <typename Number>
-Result<Number> parse_number(std::string_view option, std::string_view text, Number min, Number max) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < min || value > max) {
-    return bad(option, text, fmt::format("expected a whole number from {} to {}", min, max));
-  }
-  return value;
-}
-
 // "-p=URL": the original strips the sign.
 void strip_equals(std::string& value) {
   if (!value.empty() && value.front() == '=') value.erase(0, 1);
@@ -118,7 +104,7 @@ Result<log::Level> parse_rust_log(const std::string& text) {
     if (word == "warn") return log::Level::kWarn;
     if (word == "error") return log::Level::kError;
     if (word == "off") return log::Level::kOff;
-    return bad("RUST_LOG", directive, "expected trace, debug, info, warn, error or off");
+    return bad_option("RUST_LOG", directive, "expected trace, debug, info, warn, error or off");
   }
   return log::Level::kInfo;
 }
@@ -127,14 +113,15 @@ Result<std::array<uint16_t, 3>> parse_retry_delay(const std::string& text) {
   std::array<uint16_t, 3> delay{};
   const auto parts = split(text, ',');
   if (parts.size() != 1 && parts.size() != 3) {
-    return bad("--tgt-crdt", text,
-               "Command Retry Delay value must be an integer or a comma-separated list of three integers");
+    return bad_option("--tgt-crdt", text,
+                      "Command Retry Delay value must be an integer or a comma-separated list of three integers");
   }
   for (size_t i = 0; i < parts.size(); ++i) {
-    auto value = parse_number<uint16_t>("--tgt-crdt", parts[i], 0, UINT16_MAX);
+    auto value = parse_option_number<uint16_t>("--tgt-crdt", parts[i], 0, UINT16_MAX);
     if (!value) return fail(std::move(value.error()));
     if (*value > 100)
-      return bad("--tgt-crdt", parts[i], "Command Retry Delay value is too big (at most 100, in units of 100 ms)");
+      return bad_option("--tgt-crdt", parts[i],
+                        "Command Retry Delay value is too big (at most 100, in units of 100 ms)");
     delay[i] = *value;
   }
   return delay;
@@ -150,7 +137,8 @@ Result<> check_api_versions(const std::string& text) {
     v1 = v1 || version == "v1";
   }
   if (!v1)
-    return bad("--api-versions", text, "this engine serves the API version v1 only; v0 alone leaves nothing to serve");
+    return bad_option("--api-versions", text,
+                      "this engine serves the API version v1 only; v0 alone leaves nothing to serve");
   return {};
 }
 
@@ -173,11 +161,11 @@ Result<runtime::SocketAddress> parse_grpc_address(const Raw& raw, bool ip_given,
   std::string ip = raw.grpc_ip;
   std::string port = raw.grpc_port;
   if (!raw.positional_ip.empty()) {
-    if (ip_given) return bad("--grpc-ip", ip, "the address is also given as positional argument");
+    if (ip_given) return bad_option("--grpc-ip", ip, "the address is also given as positional argument");
     ip = raw.positional_ip;
   }
   if (!raw.positional_port.empty()) {
-    if (port_given) return bad("--grpc-port", port, "the port is also given as positional argument");
+    if (port_given) return bad_option("--grpc-port", port, "the port is also given as positional argument");
     port = raw.positional_port;
   }
   if (!raw.grpc_endpoint.empty()) {  // deprecated, wins over both
@@ -192,10 +180,10 @@ Result<runtime::SocketAddress> parse_grpc_address(const Raw& raw, bool ip_given,
       ip = endpoint;
     }
   }
-  auto number = parse_number<uint16_t>("gRPC port", port, 0, UINT16_MAX);
+  auto number = parse_option_number<uint16_t>("gRPC port", port, 0, UINT16_MAX);
   if (!number) return fail(std::move(number.error()));
   auto address = runtime::SocketAddress::ip(ip, *number);
-  if (!address) return bad("gRPC address", ip, "expected an IPv4 or IPv6 address");
+  if (!address) return bad_option("gRPC address", ip, "expected an IPv4 or IPv6 address");
   return address;
 }
 
@@ -287,9 +275,10 @@ Result<> disable_uring_features(const std::string& names, runtime::UringOptions&
   for (const std::string& name : split(names, ',')) {
     const auto found = std::ranges::find(features, name, &std::pair<std::string_view, bool*>::first);
     if (found == std::end(features)) {
-      return bad("--io-uring-disable", name,
-                 "expected single_issuer, cooperative_task_work, buffer_ring, multishot_accept, registered_buffers or "
-                 "ring_messages");
+      return bad_option(
+          "--io-uring-disable", name,
+          "expected single_issuer, cooperative_task_work, buffer_ring, multishot_accept, registered_buffers or "
+          "ring_messages");
     }
     *found->second = false;
   }
@@ -305,7 +294,7 @@ Result<> apply_reactor_options(const Raw& raw, EngineOptions& options) {
     options.reactors.spin_budget = runtime::kSpinForever;
   } else {
     auto budget = parse_duration(raw.spin_budget);
-    if (!budget) return bad("--spin-budget", raw.spin_budget, "expected a time such as 50us, 0 or 'poll'");
+    if (!budget) return bad_option("--spin-budget", raw.spin_budget, "expected a time such as 50us, 0 or 'poll'");
     options.reactors.spin_budget = *budget;
   }
   if (raw.backend == "auto") {
@@ -315,19 +304,19 @@ Result<> apply_reactor_options(const Raw& raw, EngineOptions& options) {
   } else if (raw.backend == "epoll") {
     options.reactors.backend = runtime::BackendChoice::kEpoll;
   } else {
-    return bad("--io-backend", raw.backend, "expected auto, io_uring or epoll");
+    return bad_option("--io-backend", raw.backend, "expected auto, io_uring or epoll");
   }
   if (auto disabled = disable_uring_features(raw.disabled_uring_features, options.reactors.uring); !disabled)
     return disabled;
   auto stall = parse_duration(raw.stall_limit);
-  if (!stall) return bad("--stall-limit", raw.stall_limit, "expected a time such as 500ms, or 0");
+  if (!stall) return bad_option("--stall-limit", raw.stall_limit, "expected a time such as 500ms, or 0");
   options.reactors.stall_limit = *stall;
   if (raw.freeze_detection) {
-    auto seconds = parse_number<uint32_t>("--reactor-freeze-timeout", raw.freeze_timeout, 1, 3600);
+    auto seconds = parse_option_number<uint32_t>("--reactor-freeze-timeout", raw.freeze_timeout, 1, 3600);
     if (!seconds) return fail(std::move(seconds.error()));
     options.reactors.stall_limit = std::chrono::seconds(*seconds);
   }
-  auto pool = parse_number<uint32_t>("--buffer-pool", raw.buffer_pool, 4, 65536);
+  auto pool = parse_option_number<uint32_t>("--buffer-pool", raw.buffer_pool, 4, 65536);
   if (!pool) return fail(std::move(pool.error()));
   options.reactors.buffer_pool_bytes = size_t{*pool} << 20;
   return {};
@@ -336,7 +325,8 @@ Result<> apply_reactor_options(const Raw& raw, EngineOptions& options) {
 Result<> apply_nexus_options(const Raw& raw, EngineOptions& options) {
   if (!raw.etcd.empty()) {
     if (!raw.child_health_dir.empty()) {
-      return bad("--child-health-dir", raw.child_health_dir, "the health of children is kept in etcd already (-p)");
+      return bad_option("--child-health-dir", raw.child_health_dir,
+                        "the health of children is kept in etcd already (-p)");
     }
     auto endpoints = etcd::parse_endpoints(raw.etcd);
     if (!endpoints) return fail(Error(Code::kInvalidArgument, "-p", std::move(endpoints.error())));
@@ -344,15 +334,16 @@ Result<> apply_nexus_options(const Raw& raw, EngineOptions& options) {
   }
   options.child_health_dir = raw.child_health_dir;
   auto timeout = parse_duration(raw.ps_timeout);
-  if (!timeout) return bad("--ps-timeout", raw.ps_timeout, "expected a time such as 10s");
+  if (!timeout) return bad_option("--ps-timeout", raw.ps_timeout, "expected a time such as 10s");
   options.etcd.timeout = std::clamp<Duration>(*timeout, std::chrono::seconds(1), std::chrono::seconds(60));
-  auto attempts = parse_number<uint8_t>("--ps-retries", raw.ps_retries, 0, UINT8_MAX);
+  auto attempts = parse_option_number<uint8_t>("--ps-retries", raw.ps_retries, 0, UINT8_MAX);
   if (!attempts) return fail(std::move(attempts.error()));
   options.save_attempts = raw.ps_wait ? 0 : std::max<unsigned>(*attempts, 1);
   options.intent_log = !raw.no_intent_log;
   if (!raw.rebuild_limit.empty()) {
     auto limit = parse_byte_size(raw.rebuild_limit);
-    if (!limit || *limit == 0) return bad("--rebuild-limit", raw.rebuild_limit, "expected a size such as 200MiB");
+    if (!limit || *limit == 0)
+      return bad_option("--rebuild-limit", raw.rebuild_limit, "expected a size such as 200MiB");
     options.rebuild_limits.max_bytes_per_second = *limit;
   }
   return {};
@@ -362,12 +353,12 @@ Result<> apply_nexus_options(const Raw& raw, EngineOptions& options) {
 // rather than ignored.
 Result<> apply_target_environment(const Environment& environment, EngineOptions& options) {
   if (auto text = environment("NVMF_TCP_MAX_QUEUE_DEPTH")) {
-    auto value = parse_number<uint16_t>("NVMF_TCP_MAX_QUEUE_DEPTH", *text, 2, 1024);
+    auto value = parse_option_number<uint16_t>("NVMF_TCP_MAX_QUEUE_DEPTH", *text, 2, 1024);
     if (!value) return fail(std::move(value.error()));
     options.target.max_queue_depth = *value;
   }
   if (auto text = environment("NVMF_TCP_MAX_QPAIRS_PER_CTRL")) {
-    auto value = parse_number<uint16_t>("NVMF_TCP_MAX_QPAIRS_PER_CTRL", *text, 2, 1024);
+    auto value = parse_option_number<uint16_t>("NVMF_TCP_MAX_QPAIRS_PER_CTRL", *text, 2, 1024);
     if (!value) return fail(std::move(value.error()));
     options.target.max_queue_pairs = *value;
   }
@@ -380,7 +371,7 @@ Result<> apply_target_environment(const Environment& environment, EngineOptions&
     } else if (*text == "report") {
       options.rebuild_verify = nexus::RebuildVerify::kReport;
     } else if (*text != "none" && !text->empty()) {
-      return bad("NEXUS_REBUILD_VERIFY", *text, "expected none, report or fail");
+      return bad_option("NEXUS_REBUILD_VERIFY", *text, "expected none, report or fail");
     }
   }
   return {};

@@ -8,6 +8,7 @@
 
 #include "base/byte_size.h"
 #include "base/duration_text.h"
+#include "base/option_value.h"
 #include "base/version.h"
 #include "runtime/core_set.h"
 
@@ -40,32 +41,18 @@ struct Raw {
 constexpr unsigned kDefaultReadPercent = 70;  // of the mixed types
 constexpr unsigned kDefaultCore = 1;          // where the original runs it
 
-std::unexpected<Error> bad(std::string_view option, std::string_view value, std::string_view accepted) {
-  return fail(Code::kInvalidArgument, fmt::format("{}: '{}' is not valid: {}", option, value, accepted));
-}
-
-template <typename Number>
-Result<Number> parse_number(std::string_view option, std::string_view text, Number min, Number max) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < min || value > max) {
-    return bad(option, text, fmt::format("expected a whole number from {} to {}", min, max));
-  }
-  return value;
-}
-
 // Into `value`, when `text` is not empty.
 Result<> set_size(std::string_view option, const std::string& text, uint64_t& value) {
   if (text.empty()) return {};
   auto parsed = parse_byte_size(text);
-  if (!parsed) return bad(option, text, "expected a size in bytes, or with a unit such as 4KiB");
+  if (!parsed) return bad_option(option, text, "expected a size in bytes, or with a unit such as 4KiB");
   value = *parsed;
   return {};
 }
 
 Result<Duration> parse_time(std::string_view option, const std::string& text) {
   auto parsed = parse_duration(text);
-  if (!parsed) return bad(option, text, "expected a time such as 10s, 500ms or 1m 30s");
+  if (!parsed) return bad_option(option, text, "expected a time such as 10s, 500ms or 1m 30s");
   return parsed;
 }
 
@@ -80,13 +67,13 @@ Result<> set_workload(const Raw& raw, LoadOptions& options) {
       {"read", false, 100, false},    {"write", false, 0, false},    {"rw", false, kDefaultReadPercent, true}};
   const auto type = std::ranges::find(kTypes, raw.type, [](const auto& each) { return each.name; });
   if (type == std::end(kTypes)) {
-    return bad("--type", raw.type, "expected randread, randwrite, randrw, read, write or rw");
+    return bad_option("--type", raw.type, "expected randread, randwrite, randrw, read, write or rw");
   }
   options.type = raw.type;
   options.workload = {.random = type->random, .read_percent = type->read_percent};
   if (!raw.read_percent.empty()) {
-    if (!type->mixed) return bad("--read-percent", raw.read_percent, "only randrw and rw mix reads and writes");
-    auto percent = parse_number<unsigned>("--read-percent", raw.read_percent, 0, 100);
+    if (!type->mixed) return bad_option("--read-percent", raw.read_percent, "only randrw and rw mix reads and writes");
+    auto percent = parse_option_number<unsigned>("--read-percent", raw.read_percent, 0, 100);
     if (!percent) return fail(std::move(percent.error()));
     options.workload.read_percent = *percent;
   }
@@ -97,11 +84,11 @@ Result<> set_length(const Raw& raw, LoadOptions& options) {
   if (!raw.time.empty()) {
     auto time = parse_time("--time", raw.time);
     if (!time) return fail(std::move(time.error()));
-    if (time->count() == 0) return bad("--time", raw.time, "expected more than nothing");
+    if (time->count() == 0) return bad_option("--time", raw.time, "expected more than nothing");
     options.time = *time;
   }
   if (!raw.count.empty()) {
-    auto count = parse_number<uint64_t>("--count", raw.count, 1, UINT64_MAX);
+    auto count = parse_option_number<uint64_t>("--count", raw.count, 1, UINT64_MAX);
     if (!count) return fail(std::move(count.error()));
     options.count = *count;
   }
@@ -116,7 +103,7 @@ Result<> set_rate(const Raw& raw, LoadOptions& options) {
   double rate = 0;
   const auto [end, error] = std::from_chars(raw.rate.data(), raw.rate.data() + raw.rate.size(), rate);
   if (error != std::errc() || end != raw.rate.data() + raw.rate.size() || !(rate > 0) || rate > 1e9) {
-    return bad("--rate", raw.rate, "expected I/Os per second, more than 0 and at most 1e9");
+    return bad_option("--rate", raw.rate, "expected I/Os per second, more than 0 and at most 1e9");
   }
   options.rate = rate;
   return {};
@@ -141,7 +128,7 @@ Result<> set_reactors(const Raw& raw, LoadOptions& options) {
     reactors.spin_budget = runtime::kSpinForever;
   } else {
     auto budget = parse_duration(raw.spin_budget);
-    if (!budget) return bad("--spin-budget", raw.spin_budget, "expected a time such as 50us, 0 or 'poll'");
+    if (!budget) return bad_option("--spin-budget", raw.spin_budget, "expected a time such as 50us, 0 or 'poll'");
     reactors.spin_budget = *budget;
   }
   if (raw.backend == "auto") {
@@ -151,25 +138,25 @@ Result<> set_reactors(const Raw& raw, LoadOptions& options) {
   } else if (raw.backend == "epoll") {
     reactors.backend = runtime::BackendChoice::kEpoll;
   } else {
-    return bad("--io-backend", raw.backend, "expected auto, io_uring or epoll");
+    return bad_option("--io-backend", raw.backend, "expected auto, io_uring or epoll");
   }
   reactors.stall_limit = Duration(0);
   return {};
 }
 
 Result<> set_numbers(const Raw& raw, LoadOptions& options) {
-  auto depth = parse_number<uint32_t>("--depth", raw.depth, 1, LoadOptions::kMaxDepth);
+  auto depth = parse_option_number<uint32_t>("--depth", raw.depth, 1, LoadOptions::kMaxDepth);
   if (!depth) return fail(std::move(depth.error()));
   options.depth = *depth;
-  auto jobs = parse_number<uint32_t>("--jobs", raw.jobs, 1, 1024);
+  auto jobs = parse_option_number<uint32_t>("--jobs", raw.jobs, 1, 1024);
   if (!jobs) return fail(std::move(jobs.error()));
   options.jobs = *jobs;
-  auto seed = parse_number<uint64_t>("--seed", raw.seed, 0, UINT64_MAX);
+  auto seed = parse_option_number<uint64_t>("--seed", raw.seed, 0, UINT64_MAX);
   if (!seed) return fail(std::move(seed.error()));
   options.seed = *seed;
   if (auto set = set_size("--io-size", raw.io_size, options.io_size); !set) return set;
   if (options.io_size == 0 || options.io_size > LoadOptions::kMaxIoSize) {
-    return bad("--io-size", raw.io_size, "expected at least a block of the device and at most 4 MiB");
+    return bad_option("--io-size", raw.io_size, "expected at least a block of the device and at most 4 MiB");
   }
   if (auto set = set_size("--offset", raw.offset, options.offset); !set) return set;
   return set_size("--size", raw.size, options.size);
@@ -237,11 +224,12 @@ Result<ParsedLoadOptions> parse_load_options(int argc, const char* const* argv) 
   for (const auto set : {set_workload, set_length, set_rate, set_reactors, set_numbers}) {
     if (auto done = set(raw, options); !done) return fail(std::move(done.error()));
   }
-  if (raw.output != "default" && raw.output != "json") return bad("--output", raw.output, "expected default or json");
+  if (raw.output != "default" && raw.output != "json")
+    return bad_option("--output", raw.output, "expected default or json");
   options.json = raw.output == "json";
   auto interval = parse_time("--interval", raw.interval);
   if (!interval) return fail(std::move(interval.error()));
-  if (*interval < std::chrono::milliseconds(1)) return bad("--interval", raw.interval, "expected at least 1ms");
+  if (*interval < std::chrono::milliseconds(1)) return bad_option("--interval", raw.interval, "expected at least 1ms");
   options.interval = *interval;
   return parsed;
 }
