@@ -7,11 +7,11 @@ import re
 import resource
 import select
 import signal
-import socket
 import subprocess
 import time
 
 import child_process
+from free_ports import free_ports
 
 TIME_FACTOR = float(os.environ.get("CAIRN_TIME_FACTOR", "1"))  # sanitizers are slower
 START_TIMEOUT_S = 20 * TIME_FACTOR
@@ -49,7 +49,7 @@ class Engine:
         self._process: subprocess.Popen | None = None
         self._ended = False  # because somebody wanted it to
         self.target_ip = target_ip
-        self.grpc_port, self.port, self.nexus_port = _free_ports(3)
+        self.grpc_port, self.port, self.nexus_port = free_ports(3)
         self.folder = folder
         self.log_path = folder / "engine.log"
         self.json_rpc_socket = folder / "engine.sock"
@@ -184,11 +184,3 @@ class Engine:
     def log_tail(self) -> str:
         lines = self.log_path.read_text(errors="replace").splitlines()
         return "last lines of the engine's log:\n" + "\n".join(lines[-LOG_LINES_IN_ERRORS:])
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports

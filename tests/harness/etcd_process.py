@@ -2,11 +2,11 @@
 
 import pathlib
 import signal
-import socket
 import subprocess
 import time
 
 import child_process
+from free_ports import free_ports
 
 START_TIMEOUT_S = 60
 CALL_TIMEOUT_S = 20
@@ -21,7 +21,7 @@ class Etcd:
 
     def __init__(self, folder: pathlib.Path):
         self._folder = folder
-        self._client_port, self._peer_port = _free_ports(2)
+        self._client_port, self._peer_port = free_ports(2)
         self._process: subprocess.Popen | None = None
 
     def __enter__(self) -> "Etcd":
@@ -81,11 +81,3 @@ class Etcd:
     def _etcdctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["etcdctl", "--endpoints", self.endpoint, *arguments], text=True, capture_output=True,
                               timeout=CALL_TIMEOUT_S)
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports

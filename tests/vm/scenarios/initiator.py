@@ -1,10 +1,10 @@
 """Our initiator against the kernel's own target, in a guest of its own; casperf on this machine checks what it reads."""
 
 import pathlib
-import socket
 import subprocess
 import time
 
+from free_ports import free_ports
 from kernel_target import KernelTarget
 from scenario import Rig, expect_equal, scenario
 
@@ -12,12 +12,6 @@ NQN = "nqn.2019-05.io.openebs:kernel"
 PORT = 4420
 AWAY_S, LOAD_S = 5, 12
 CASPERF_TIMEOUT_S = 120
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _start_casperf(program: pathlib.Path, port: int, parameters: str, *options: str, io_size: str = "4096"
@@ -36,7 +30,7 @@ def _finish(casperf: subprocess.Popen, what: str) -> None:
 @scenario(quick_on=(), needs_engine=False)
 def initiator_against_the_kernel(rig: Rig) -> None:
     casperf = rig.engine_program.parent / "casperf"
-    port = _free_port()
+    [port] = free_ports(1)
     with rig.another_guest(2, forward={port: PORT}) as guest:
         target = KernelTarget(guest, NQN, size_mib=32, address="0.0.0.0", port=PORT)
         target.set_up()
