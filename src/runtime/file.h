@@ -29,7 +29,7 @@ struct FileOptions {
   bool create = false;  // when missing, mode 0600
   bool truncate = false;
   bool direct = false;     // O_DIRECT where the file system has it, silently buffered where not (FileInfo::direct tells)
-  bool exclusive = false;  // O_EXCL on a block device: fails with EBUSY when the kernel uses it (mounted, md, ...)
+  bool exclusive = false;  // EBUSY when the kernel uses the block device (mounted, md, ...), or somebody has it so
 };
 
 // One asynchronous operation. Owned by the submitter, untouched by it until `complete` is called, which happens on the same reactor and never

@@ -315,6 +315,17 @@ TEST_P(FileTest, TellsWhyItCannotOpen) {
   EXPECT_FALSE(await(backend().open_file(path("no/directory"), {.create = true})).has_value());
 }
 
+TEST_P(FileTest, IsHadByOneWhenExclusive) {
+  auto first = open(path("data"), {.create = true, .exclusive = true});
+  const auto second = await(backend().open_file(path("data"), {.exclusive = true}));
+  ASSERT_FALSE(second.has_value());
+  EXPECT_EQ(second.error().errno_value(), EBUSY);
+  EXPECT_NE(second.error().message().find(path("data")), std::string::npos);
+  static_cast<void>(open(path("data"), {}));  // who does not ask
+  first.reset();
+  static_cast<void>(open(path("data"), {.exclusive = true}));
+}
+
 TEST_P(FileTest, CreatesTruncatesAndResizes) {
   std::vector<std::byte> data(100);
   {

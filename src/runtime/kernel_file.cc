@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 
@@ -83,6 +84,12 @@ Result<FileDescriptor> open_descriptor(const std::string& path, const FileOption
   if (!fd.valid() && errno == EINVAL && options.direct)
     fd = FileDescriptor(::open(path.c_str(), flags & ~O_DIRECT, 0600));
   if (!fd.valid()) return fail(Error::from_errno(errno, fmt::format("open {}", path)));
+  // Two processes that take each other's file for their own would destroy it. A file system without locks has to do
+  // without.
+  if (options.exclusive && ::fstat(fd.get(), &status) == 0 && S_ISREG(status.st_mode) &&
+      ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    return fail(Error::from_errno(EBUSY, fmt::format("open {}", path)));
+  }
   return fd;
 }
 
