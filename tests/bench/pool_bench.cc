@@ -4,9 +4,8 @@
 //   pool_bench layer raw|thick|thin read|write <I/Os>
 //                                              so many of them and nothing else: the difference of two runs under
 //                                              callgrind is what an I/O costs in instructions
-//   pool_bench import <file> [replicas] [GiB]  imports a pool of so many thin replicas (default 10000 on 15 TiB) from a
-//   sparse
-//                                              file that this makes: after a clean export, and after a crash
+//   pool_bench import <file> [replicas] [GiB]  imports a pool of so many thin replicas (default 10000 on 15 TiB) from
+//                                              a sparse file that this makes: after a clean export, and after a crash
 //
 // In-process: no fabric, so the figures are the cost of the layers alone. The best of five runs.
 #include <fcntl.h>

@@ -17,13 +17,14 @@ import idle
 import initiator_iops
 import nexus_iops
 import nexus_rebuild
+import pool_import
 import replica_iops
 import sides
 import target_iops
 
 RESULTS = pathlib.Path(__file__).resolve().parents[2] / "build/bench"
 BENCHMARKS = {"target_iops": target_iops, "initiator_iops": initiator_iops, "file_iops": file_iops,
-              "replica_iops": replica_iops, "first_writes": first_writes,
+              "replica_iops": replica_iops, "first_writes": first_writes, "pool_import": pool_import,
               "nexus_iops": nexus_iops, "nexus_rebuild": nexus_rebuild, "idle": idle}
 
 
