@@ -192,6 +192,8 @@ class AllocationTest : public testing::TestWithParam<Case> {
 
 TEST_P(AllocationTest, NoneInSteadyState) {
   const Case& each = GetParam();
+  const auto group = start_reactor();
+  const uint64_t allocations_per_look = count_of_look(group->primary(), device_uri());
   std::unique_ptr<Server> server;
   std::string uri = device_uri();
   if (each.remote) {
@@ -199,8 +201,6 @@ TEST_P(AllocationTest, NoneInSteadyState) {
     // Keep-alives are few, but each is a task.
     uri = fmt::format("nvmf://127.0.0.1:{}/{}?keep_alive_ms=0{}", server->port(), kNqn, each.parameters);
   }
-  const auto group = start_reactor();
-  const uint64_t allocations_per_look = count_of_look(group->primary(), device_uri());
   block::Registry registry;
   Job job({.workload = {.random = true, .read_percent = 50},
            .io_size = each.io_size,
