@@ -73,6 +73,7 @@ Result<> sync_directory_of(const std::string& path) {
 }
 
 Result<FileDescriptor> open_descriptor(const std::string& path, const FileOptions& options) {
+  CAIRN_CHECK(!(options.exclusive && options.truncate));  // it would be empty before it is known whose it is
   int flags = O_CLOEXEC | (options.read_only ? O_RDONLY : O_RDWR);
   if (options.create) flags |= O_CREAT;
   if (options.truncate) flags |= O_TRUNC;
