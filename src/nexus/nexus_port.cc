@@ -263,7 +263,8 @@ void NexusPort::end_leg(Leg& leg) {
     slot.last_status = status;
     if (failure_of(status).conflict) fence(slot);
   }
-  if (op.is_read() && status.is_success() && leg.epoch != slot.epoch) {
+  const bool answers = status.is_success() || status.is(MediaStatus::kDeallocatedOrUnwrittenBlock);
+  if (op.is_read() && answers && leg.epoch != slot.epoch) {
     op.restart();  // the child has left meanwhile: nobody knows how old what it gave is
     begin(op);
   } else if (op.is_read()) {

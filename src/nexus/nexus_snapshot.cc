@@ -164,12 +164,18 @@ Task<> Nexus::take_snapshot(std::shared_ptr<SnapshotRun> run, size_t index) {
   // One that was retired since the request was checked may miss a write that was acknowledged.
   if (!part.child->healthy() || part.child->device == nullptr) {
     taken = fail(Code::kUnavailable, "it is not healthy any more");
+  } else if (!part.child->is_connected()) {
+    // One that comes back may have lost writes, which nobody has looked at yet.
+    taken = fail(Code::kUnavailable, "it cannot be reached");
   } else if (auto remote = std::dynamic_pointer_cast<nvmf::host::NvmeDevice>(part.child->device)) {
     taken = co_await take_remotely(std::move(remote), part.message, run->create_time_seconds);
   } else if (options_.local_snapshot) {
     taken = co_await options_.local_snapshot(part.child->device, part.message);
   } else {
     taken = fail(Code::kUnimplemented, "it is no replica");
+  }
+  if (taken && !part.child->healthy()) {
+    taken = fail(Code::kUnavailable, "it has left meanwhile: the snapshot is to be destroyed");
   }
   if (!taken) {
     log::error("nexus {}: snapshot {} of {}: {}", name(), *part.message.name, part.child->uri,
