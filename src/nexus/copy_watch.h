@@ -39,7 +39,8 @@ class CopyWatch {
 
   // A child has ceased to be healthy.
   void note_departure() { ++num_departures_; }
-  // Of any child. When it has changed while a read was under way, what was read counts for nothing.
+  // Of any child. When it has changed between the choice of a child and its answer to a read, what it gave counts for
+  // nothing.
   uint64_t num_departures() const { return num_departures_; }
 
  private:
@@ -60,6 +61,11 @@ class CopyWatch {
   uint64_t num_departures_ = 0;
   runtime::Timer timer_;
 };
+
+// Without a watch nobody ceases to be healthy.
+inline uint64_t num_departures(const CopyWatch* watch) {
+  return watch != nullptr ? watch->num_departures() : 0;
+}
 
 // One I/O of a copy. Without a watch it is nobody's business how long it takes.
 inline runtime::Task<nvme::Status> perform_watched(CopyWatch* watch, block::Channel& channel,

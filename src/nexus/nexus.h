@@ -204,7 +204,9 @@ class Nexus final : public block::Device,
   runtime::Task<Result<>> attach(ChildPtr child, bool in_sync);  // its device: claimed and reserved
   runtime::Task<> close_child(ChildPtr child);
   void close_in_background(ChildPtr child);
-  runtime::Task<Result<>> check_replaced(ChildPtr child);
+  runtime::Task<Result<>> retire_by_hand(ChildPtr child, FaultReason reason);
+  runtime::Task<bool> is_replaced(ChildPtr child, Duration limit);
+  runtime::Task<bool> flush_child(ChildPtr child, Duration limit);
 
   // nexus_reservations.cc
   runtime::Task<Result<>> reserve_child(Child& child);
@@ -213,6 +215,8 @@ class Nexus final : public block::Device,
 
   // nexus_retire.cc
   runtime::Task<Retirement> retire(ChildPtr child, ChildState state, FaultReason reason, bool lost);
+  // With `health_` held.
+  runtime::Task<Retirement> retire_in_turn(ChildPtr child, ChildState state, FaultReason reason, bool lost);
   runtime::Task<> retire_and_answer(ChildPtr child, ChildFailure failure, NexusPort& port, size_t slot);
   void retire_in_background(ChildPtr child, ChildState state, FaultReason reason);
   // With `health_` held, of a child that is not the last healthy one: it gets no I/O and what it misses is logged, if

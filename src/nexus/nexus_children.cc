@@ -21,6 +21,7 @@ namespace {
 constexpr std::string_view kClaim = "NEXUS_CAS_MODULE";
 constexpr Duration kClosePatience =
     std::chrono::seconds(20);  // with a device that is being closed: settling takes 11 s
+constexpr Duration kFlushAgainLimit = std::chrono::seconds(1);
 
 std::string uuid_in(const std::string& uri) {
   const auto parsed = block::Uri::parse(uri);
@@ -122,22 +123,55 @@ bool Nexus::Child::is_connected() const {
   return device != nullptr && (remote == nullptr || remote->is_connected());
 }
 
-// A healthy child goes by hand only when another one is sure to have what was acknowledged. One that cannot be reached
-// is not; nor is one whose node may have lost power a moment ago, which nobody knows before it has flushed.
-Task<Result<>> Nexus::check_replaced(ChildPtr child) {
-  if (!child->healthy()) co_return Result<>{};
-  for (const RebuildJob::Source& source : rebuild_sources()) {
-    const ChildPtr other = find_child(source.uri);
-    if (other == child || other == nullptr || !other->healthy() || !other->is_connected()) continue;
-    if (!source.device->has_volatile_cache()) co_return Result<>{};
-    auto channel = co_await source.device->open_channel();
-    if (!channel) continue;
-    const nvme::Status flushed = co_await perform_watched(&copy_watch_, **channel, {.type = block::IoType::kFlush});
-    if (failure_of(flushed).conflict) on_conflict(source.uri);
+// Whether it may go although nothing is wrong with it: another healthy one is sure to have what was acknowledged. One
+// that cannot be reached is not; nor is one whose node may have lost power a moment ago, which nobody knows before it
+// has flushed.
+Task<bool> Nexus::is_replaced(ChildPtr child, Duration limit) {
+  if (!child->healthy()) co_return true;
+  const std::vector<ChildPtr> others = children_;
+  for (const ChildPtr& other : others) {
+    auto is_there = [&] { return other->healthy() && other->is_connected(); };
+    if (other == child || !is_there()) continue;
+    if (!other->device->has_volatile_cache()) co_return true;
     // It may have come back meanwhile, without its cache.
-    if (flushed.is_success() && other->healthy()) co_return Result<>{};
+    if (co_await flush_child(other, limit) && is_there()) co_return true;
   }
-  co_return fail(nexus_error::remove_last_healthy_child(name(), child->uri));
+  co_return false;
+}
+
+// What does not end in time ends by itself.
+Task<bool> Nexus::flush_child(ChildPtr child, Duration limit) {
+  struct Flush {
+    nvme::Status status = nvme::Status::generic(nvme::GenericStatus::kInternalError);
+    runtime::Event ended;
+  };
+  const auto flush = std::make_shared<Flush>();
+  run_in_background("flush child", [device = child->device, flush](Nexus&) mutable -> Task<> {
+    if (auto channel = co_await device->open_channel(); channel) {
+      flush->status = co_await block::perform(**channel, {.type = block::IoType::kFlush});
+    }
+    device.reset();
+    flush->ended.set();
+  });
+  const runtime::Deadline deadline(co_await runtime::current_context(), limit);
+  if (auto waited = co_await flush->ended.wait(); !waited) co_return false;
+  if (failure_of(flush->status).conflict) on_conflict(child->uri);
+  co_return flush->status.is_success();
+}
+
+Task<Result<>> Nexus::retire_by_hand(ChildPtr child, FaultReason reason) {
+  Retirement retired = Retirement::kKept;
+  if (co_await is_replaced(child, options_.child_timeout)) {
+    const auto guard = co_await health_.lock();
+    if (!guard) co_return fail(guard.error());
+    // Whoever had the lock may have taken long. Not much can be left to flush, and others wait for it now.
+    if (co_await is_replaced(child, kFlushAgainLimit)) {
+      retired = co_await retire_in_turn(child, ChildState::kFaulted, reason, false);
+    }
+  }
+  if (auto allowed = check_operation(); !allowed) co_return allowed;
+  if (retired == Retirement::kKept) co_return fail(nexus_error::remove_last_healthy_child(name(), child->uri));
+  co_return Result<>{};
 }
 
 Task<Result<>> Nexus::add_child(std::string uri, bool rebuild) {
@@ -217,10 +251,7 @@ Task<Result<>> Nexus::remove_child(std::string uri) {
   const ChildPtr child = find_child(uri);
   if (child == nullptr) co_return Result<>{};
   if (children_.size() == 1) co_return fail(nexus_error::remove_last_child(name(), uri));
-  if (auto replaced = co_await check_replaced(child); !replaced) co_return replaced;
-  if (co_await retire(child, ChildState::kFaulted, FaultReason::kOffline, false) == Retirement::kKept) {
-    co_return fail(nexus_error::remove_last_healthy_child(name(), uri));
-  }
+  if (auto retired = co_await retire_by_hand(child, FaultReason::kOffline); !retired) co_return retired;
   co_await close_child(child);
   const auto guard = co_await health_.lock();
   if (!guard) co_return fail(guard.error());
@@ -242,11 +273,7 @@ Task<Result<>> Nexus::fault_child(std::string uri, FaultReason reason) {
   if (auto allowed = check_operation(); !allowed) co_return allowed;
   const ChildPtr child = find_child(uri);
   if (child == nullptr) co_return fail(nexus_error::child_not_found(name(), uri));
-  if (auto replaced = co_await check_replaced(child); !replaced) co_return replaced;
-  if (co_await retire(child, ChildState::kFaulted, reason, false) == Retirement::kKept) {
-    co_return fail(nexus_error::remove_last_healthy_child(name(), uri));
-  }
-  co_return check_operation();
+  co_return co_await retire_by_hand(child, reason);
 }
 
 Task<Result<>> Nexus::online_child(std::string uri) {

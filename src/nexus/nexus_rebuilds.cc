@@ -241,7 +241,7 @@ Task<> Nexus::repair(ChildPtr child, uint64_t lba, uint64_t num_blocks) {
     const uint64_t count = std::min(segment_blocks, num_blocks - done);
     iovec piece{memory.get(), count * block_size()};
     co_await lock.acquire(lba + done, count);
-    const uint64_t departures = copy_watch_.num_departures();
+    const uint64_t departures = num_departures(&copy_watch_);
     nvme::Status status = nvme::Status::generic(nvme::GenericStatus::kInternalError);
     for (const RebuildJob::Source& source : rebuild_sources()) {
       if (source.uri == child->uri) continue;
@@ -253,7 +253,7 @@ Task<> Nexus::repair(ChildPtr child, uint64_t lba, uint64_t num_blocks) {
       if (status.is_success() || failure_of(status).conflict) break;
     }
     bool refused = false;
-    const bool outdated = departures != copy_watch_.num_departures();
+    const bool outdated = num_departures(&copy_watch_) != departures;
     if (status.is_success() && !outdated) {
       status = co_await perform_watched(
           &copy_watch_, **to,

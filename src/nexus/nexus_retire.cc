@@ -31,7 +31,11 @@ constexpr Duration kCleanSavePatience = std::chrono::seconds(10);
 
 Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultReason reason, bool lost) {
   const auto guard = co_await health_.lock();
-  if (!guard || state_ != NexusState::kOpen || child->state != ChildState::kOpen) co_return Retirement::kAlready;
+  co_return guard ? co_await retire_in_turn(std::move(child), state, reason, lost) : Retirement::kAlready;
+}
+
+Task<Nexus::Retirement> Nexus::retire_in_turn(ChildPtr child, ChildState state, FaultReason reason, bool lost) {
+  if (state_ != NexusState::kOpen || child->state != ChildState::kOpen) co_return Retirement::kAlready;
   const bool last = child->healthy() && num_healthy() == 1;
   if (last && !lost) co_return Retirement::kKept;
 
@@ -41,6 +45,7 @@ Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultRea
   child->state = state;
   child->reason = reason;
   child->fault_time = home().now();
+  if (child->in_sync) copy_watch_.note_departure();
   child->in_sync = false;
   child->leaving = true;
   if (child->job != nullptr) child->job->abandon();
@@ -59,7 +64,6 @@ Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultRea
 
 Task<bool> Nexus::take_out(ChildPtr child, bool logged) {
   taking_out_ = true;
-  copy_watch_.note_departure();
   const bool taken = co_await take_out_in_turn(std::move(child), logged);
   taking_out_ = false;
   co_return taken;
@@ -173,6 +177,7 @@ Task<> Nexus::restore_lost_writes(ChildPtr child) {
     co_return;
   }
   log::warn("nexus {}: child {} was away for a moment, what it may have lost is copied again", name(), child->uri);
+  copy_watch_.note_departure();
   child->in_sync = false;
   if (!co_await take_out(child, true)) co_return;
   run_in_background("rebuild child", [child](Nexus& nexus) -> Task<> {

@@ -271,6 +271,7 @@ Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
   unsigned retries = 0;
   while (true) {
     const std::shared_ptr<OpenSource> from = co_await source(tried);
+    const uint64_t departures = num_departures(owner_.copy_watch());
     if (from == nullptr) {
       log::error("rebuild of {}: no source for blocks {} to {}", child_uri_, lba, lba + num_blocks - 1);
       co_return false;
@@ -278,8 +279,8 @@ Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
     const bool swapped = seeded(SeededBug::kResyncWrongWay);
     block::Channel& good = swapped ? *channel_ : *from->channel;
     block::Channel& behind = swapped ? *from->channel : *channel_;
-    const SegmentCopy done =
-        co_await copy_segment(good, behind, data_start_ + lba, num_blocks, copier.memory.get(), owner_.copy_watch());
+    const SegmentCopy done = co_await copy_segment(good, behind, data_start_ + lba, num_blocks, copier.memory.get(),
+                                                   owner_.copy_watch(), departures);
     if (failure_of(done.status).conflict) {
       owner_.on_conflict(done.outcome == SegmentCopy::Outcome::kReadFailed ? from->uri : child_uri_);
       co_return false;

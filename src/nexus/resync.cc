@@ -107,6 +107,7 @@ Task<std::shared_ptr<block::Channel>> Resync::channel_of(RebuildJob::Source chil
 Task<> Resync::make_equal(Copier& copier, uint64_t lba, uint64_t num_blocks) {
   std::vector<std::string> unreadable;
   while (!stopping_) {
+    const uint64_t departures = num_departures(owner_.copy_watch());
     const std::vector<RebuildJob::Source> children = owner_.resync_children();
     const auto source = std::ranges::find_if(
         children, [&](const auto& child) { return std::ranges::find(unreadable, child.uri) == unreadable.end(); });
@@ -125,10 +126,11 @@ Task<> Resync::make_equal(Copier& copier, uint64_t lba, uint64_t num_blocks) {
     for (const RebuildJob::Source& child : children) {
       if (child.uri == source->uri) continue;
       const auto to = co_await channel_of(child);
-      const SegmentCopy done = to != nullptr ? co_await equalize_segment(*from, *to, data_start_ + lba, num_blocks,
-                                                                         copier.memory.get(), owner_.copy_watch())
-                                             : SegmentCopy{Outcome::kWriteFailed,
-                                                           nvme::Status::generic(nvme::GenericStatus::kInternalError)};
+      const SegmentCopy done =
+          to != nullptr
+              ? co_await equalize_segment(*from, *to, data_start_ + lba, num_blocks, copier.memory.get(),
+                                          owner_.copy_watch(), departures)
+              : SegmentCopy{Outcome::kWriteFailed, nvme::Status::generic(nvme::GenericStatus::kInternalError)};
       if (done.outcome == Outcome::kCopied || done.outcome == Outcome::kReleased) ++segments_copied_;
       if (done.outcome == Outcome::kOutdated) {
         again = true;

@@ -110,14 +110,10 @@ Task<> ScrubJob::run() {
     if (stopping()) break;
     const uint64_t num_blocks = std::min(segment_blocks, report_.blocks_total - lba);
     co_await lock_.acquire(lba, num_blocks);
-    bool done = true;
-    for (uint64_t departures = UINT64_MAX;
-         done && !stopping() && departures != owner_.copy_watch()->num_departures();) {
-      departures = owner_.copy_watch()->num_departures();
-      done = co_await scrub(lba, num_blocks);
-    }
+    Outcome outcome = Outcome::kOutdated;
+    while (outcome == Outcome::kOutdated && !stopping()) outcome = co_await scrub(lba, num_blocks);
     co_await lock_.release();
-    if (!done) break;
+    if (outcome != Outcome::kCompared) break;
     report_.blocks_compared += num_blocks;
     report_.progress = report_.blocks_compared * 100 / report_.blocks_total;
   }
@@ -180,15 +176,15 @@ void ScrubJob::note(ScrubDifference difference) {
   if (report_.differences.size() < kMaxDifferences) report_.differences.push_back(std::move(difference));
 }
 
-// Under the lock of the range. False: the scrub is over.
-Task<bool> ScrubJob::scrub(uint64_t lba, uint64_t num_blocks) {
-  const uint64_t departures = owner_.copy_watch()->num_departures();
+// Under the lock of the range. What a child gave that has left the healthy ones is nobody's difference.
+Task<ScrubJob::Outcome> ScrubJob::scrub(uint64_t lba, uint64_t num_blocks) {
+  const uint64_t departures = num_departures(owner_.copy_watch());
   std::vector<Copy> copies;
   for (RebuildJob::Source& child : owner_.resync_children())
     copies.push_back({.child = std::move(child), .channel = {}, .data = nullptr, .status = {}});
   if (copies.size() < 2) {
     fail_with("there are no two healthy children to compare");
-    co_return false;
+    co_return Outcome::kOver;
   }
   const size_t size = num_blocks * report_.block_size;
   for (Copy& copy : copies) {
@@ -204,7 +200,7 @@ Task<bool> ScrubJob::scrub(uint64_t lba, uint64_t num_blocks) {
                   {.type = IoType::kRead, .lba = data_start_ + lba, .num_blocks = num_blocks, .data = {&piece, 1}});
     if (copy.status.is_success()) copy.data = memory.get();
   }
-  if (departures != owner_.copy_watch()->num_departures()) co_return true;  // run() asks again
+  if (num_departures(owner_.copy_watch()) != departures) co_return Outcome::kOutdated;
   // Whoever has most on its side; the named one when it is to be the source.
   const Copy* good = nullptr;
   size_t most = 0;
@@ -216,14 +212,14 @@ Task<bool> ScrubJob::scrub(uint64_t lba, uint64_t num_blocks) {
       good = &copy;
     }
   }
-  if (most == copies.size()) co_return true;
+  if (most == copies.size()) co_return Outcome::kCompared;
   const bool has_majority = 2 * most > copies.size();
   if (report_.request.repair == ScrubRepair::kSource) {
     const auto named = std::ranges::find(copies, report_.request.source_uri,
                                          [](const Copy& copy) -> const std::string& { return copy.child.uri; });
     if (named == copies.end()) {
       fail_with(fmt::format("the source {} is not healthy any more", report_.request.source_uri));
-      co_return false;
+      co_return Outcome::kOver;
     }
     good = named->data != nullptr ? &*named : nullptr;
   } else if (!has_majority) {
@@ -235,30 +231,40 @@ Task<bool> ScrubJob::scrub(uint64_t lba, uint64_t num_blocks) {
     if (copy.data == nullptr) difference.unreadable.push_back(copy.child.uri);
   }
   log::warn("scrub: blocks {} to {} differ on {}", lba, lba + num_blocks - 1, fmt::join(difference.deviating, ", "));
-  if (good != nullptr && report_.request.repair != ScrubRepair::kNone) co_await repair(difference, *good, copies);
-  note(std::move(difference));
-  co_return true;
+  const bool repairs = good != nullptr && report_.request.repair != ScrubRepair::kNone;
+  const bool ended = !repairs || co_await repair(difference, *good, copies, departures);
+  if (!difference.deviating.empty()) note(std::move(difference));
+  co_return ended ? Outcome::kCompared : Outcome::kOutdated;
 }
 
-Task<> ScrubJob::repair(ScrubDifference& difference, const Copy& good, std::vector<Copy>& copies) {
+// False: a child has left before all was done; the difference is what was repaired until then.
+Task<bool> ScrubJob::repair(ScrubDifference& difference, const Copy& good, std::vector<Copy>& copies,
+                            uint64_t departures) {
   // Children that are rebuilt may have got it from one of those.
   owner_.on_resync_copies(difference.lba, difference.num_blocks);
   difference.repaired = true;
+  std::vector<std::string> done_with;
+  bool outdated = false;
   for (const Copy& copy : copies) {
     if (std::ranges::find(difference.deviating, copy.child.uri) == difference.deviating.end()) continue;
     const SegmentCopy done =
         copy.channel != nullptr
             ? co_await equalize_segment(*good.channel, *copy.channel, data_start_ + difference.lba,
-                                        difference.num_blocks, repair_memory_.get(), owner_.copy_watch())
+                                        difference.num_blocks, repair_memory_.get(), owner_.copy_watch(), departures)
             : SegmentCopy{SegmentCopy::Outcome::kWriteFailed, copy.status};
+    outdated = done.outcome == SegmentCopy::Outcome::kOutdated;
+    if (outdated) break;
+    done_with.push_back(copy.child.uri);
     if (done.outcome == SegmentCopy::Outcome::kWriteFailed) {
       co_await owner_.on_resync_failed(copy.child.uri, done.status);
       difference.repaired = false;
-    } else if (done.outcome == SegmentCopy::Outcome::kReadFailed || done.outcome == SegmentCopy::Outcome::kOutdated) {
+    } else if (done.outcome == SegmentCopy::Outcome::kReadFailed) {
       difference.repaired = false;
     }
   }
   owner_.on_resync_copies(difference.lba, difference.num_blocks);
+  if (outdated) difference.deviating = std::move(done_with);
+  co_return !outdated;
 }
 
 }  // namespace cairn::nexus

@@ -88,8 +88,10 @@ class ScrubJob {
   struct Copy;
 
   runtime::Task<> run();
-  runtime::Task<bool> scrub(uint64_t lba, uint64_t num_blocks);
-  runtime::Task<> repair(ScrubDifference& difference, const Copy& good, std::vector<Copy>& copies);
+  enum class Outcome : uint8_t { kCompared, kOutdated, kOver };
+  runtime::Task<Outcome> scrub(uint64_t lba, uint64_t num_blocks);
+  runtime::Task<bool> repair(ScrubDifference& difference, const Copy& good, std::vector<Copy>& copies,
+                             uint64_t departures);
   runtime::Task<> take_turn(uint64_t bytes);
   runtime::Task<std::shared_ptr<block::Channel>> channel_of(RebuildJob::Source child);
   bool stopping() const { return report_.state != ScrubState::kRunning && report_.state != ScrubState::kPaused; }

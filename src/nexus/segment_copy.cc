@@ -4,6 +4,7 @@
 
 #include "block/device.h"
 #include "block/io_wait.h"
+#include "nexus/nexus_port.h"
 
 namespace cairn::nexus {
 
@@ -28,8 +29,9 @@ Task<Status> transfer(block::Channel& channel, IoType type, uint64_t lba, uint64
                                       .read_flags = type == IoType::kRead ? kFailUnwritten : 0});
 }
 
-uint64_t num_departures(const CopyWatch* watch) {
-  return watch != nullptr ? watch->num_departures() : 0;
+// That another host holds the reservation must not be forgotten.
+bool is_outdated(const CopyWatch* watch, uint64_t departures, Status read) {
+  return num_departures(watch) != departures && !failure_of(read).conflict;
 }
 
 bool is_unwritten(Status status) {
@@ -52,10 +54,10 @@ Task<SegmentCopy> release(block::Channel& to, uint64_t lba, uint64_t num_blocks,
 }  // namespace
 
 Task<SegmentCopy> copy_segment(block::Channel& from, block::Channel& to, uint64_t lba, uint64_t num_blocks,
-                               std::byte* memory, CopyWatch* watch) {
-  const uint64_t departures = num_departures(watch);
+                               std::byte* memory, CopyWatch* watch, uint64_t departures) {
+  if (num_departures(watch) != departures) co_return SegmentCopy{Outcome::kOutdated, {}};
   const Status read = co_await transfer(from, IoType::kRead, lba, num_blocks, memory, watch);
-  if (num_departures(watch) != departures) co_return SegmentCopy{Outcome::kOutdated, read};
+  if (is_outdated(watch, departures, read)) co_return SegmentCopy{Outcome::kOutdated, read};
   if (read.is_success()) co_return co_await write(to, lba, num_blocks, memory, watch);
   if (!is_unwritten(read)) co_return SegmentCopy{Outcome::kReadFailed, read};
   if (is_unwritten(co_await transfer(to, IoType::kRead, lba, num_blocks, memory, watch))) co_return SegmentCopy{};
@@ -63,14 +65,13 @@ Task<SegmentCopy> copy_segment(block::Channel& from, block::Channel& to, uint64_
 }
 
 Task<SegmentCopy> equalize_segment(block::Channel& from, block::Channel& to, uint64_t lba, uint64_t num_blocks,
-                                   std::byte* memory, CopyWatch* watch) {
+                                   std::byte* memory, CopyWatch* watch, uint64_t departures) {
   const uint64_t size = num_blocks * from.device().block_size();
-  const uint64_t departures = num_departures(watch);
+  if (num_departures(watch) != departures) co_return SegmentCopy{Outcome::kOutdated, {}};
   const Status source = co_await transfer(from, IoType::kRead, lba, num_blocks, memory, watch);
-  if (num_departures(watch) != departures) co_return SegmentCopy{Outcome::kOutdated, source};
+  if (is_outdated(watch, departures, source)) co_return SegmentCopy{Outcome::kOutdated, source};
   if (!source.is_success() && !is_unwritten(source)) co_return SegmentCopy{Outcome::kReadFailed, source};
   const Status present = co_await transfer(to, IoType::kRead, lba, num_blocks, memory + size, watch);
-  if (num_departures(watch) != departures) co_return SegmentCopy{Outcome::kOutdated, present};
   if (is_unwritten(source)) {
     if (is_unwritten(present)) co_return SegmentCopy{};
     co_return co_await release(to, lba, num_blocks, watch);

@@ -16,7 +16,7 @@ struct SegmentCopy {
     kCopied,
     kReleased,  // the source has nothing there; now the destination has nothing there either
     kEqual,     // nothing had to be done
-    kOutdated,  // a child ceased to be healthy while it was read: to be done again, perhaps from another source
+    kOutdated,  // a child has ceased to be healthy before the source answered: to be done again with another choice
     kReadFailed,
     kWriteFailed,
   };
@@ -25,12 +25,13 @@ struct SegmentCopy {
 };
 
 // Copies without looking. What is unwritten in the source is released in the destination unless it is unwritten there
-// too: nothing stale survives, thin stays thin. `memory`: as many bytes as the blocks. `watch` may be nullptr.
+// too: nothing stale survives, thin stays thin. `memory`: as many bytes as the blocks. `watch` may be nullptr;
+// `departures` is its number when `from` was found healthy.
 runtime::Task<SegmentCopy> copy_segment(block::Channel& from, block::Channel& to, uint64_t lba, uint64_t num_blocks,
-                                        std::byte* memory, CopyWatch* watch);
+                                        std::byte* memory, CopyWatch* watch, uint64_t departures);
 // Reads both and writes only where they differ; what cannot be read in the destination is written. `memory`: twice as
 // many bytes.
 runtime::Task<SegmentCopy> equalize_segment(block::Channel& from, block::Channel& to, uint64_t lba, uint64_t num_blocks,
-                                            std::byte* memory, CopyWatch* watch);
+                                            std::byte* memory, CopyWatch* watch, uint64_t departures);
 
 }  // namespace cairn::nexus

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <functional>
+#include <optional>
 
 #include "block/test_world.h"
 #include "fault_site.h"
@@ -96,7 +97,9 @@ void hang(FaultSite& site, size_t child, bool on) {
 
 // As a control plane does: a child may leave once more, for what it had kept too long.
 void mend(FaultSite& site) {
+  const TimePoint limit = site.world().now() + FaultSite::kLimit;
   while (!site.whole()) {
+    ASSERT_LT(site.world().now(), limit);
     site.world().run_for(milliseconds(200));
     for (const ChildInfo& child : site.nexus().children()) {
       if (child.state != ChildState::kFaulted || child.faulting) continue;
@@ -217,6 +220,52 @@ TEST(NexusCacheLoss, ARebuildReadsFromAChildThatLostIt) {
     site.wait_whole();
     flush(site);
     expect_on_local_disk(site, 2);
+  });
+}
+
+// While the record waits for the store, changes of health wait, and hosts go on: what was sure before is not any more.
+TEST(NexusCacheLoss, WhatIsSureBeforeAWaitIsNotAfterIt) {
+  for_seeds(5, [](FaultSite& site) {
+    fault(site, 2);
+    fault(site, 0);
+    write(site, 2);
+    site.process().store.blocked = true;
+    bring_online(site, 0);
+    site.run_until([&] { return site.nexus().children().at(0).in_sync; });
+    std::optional<Result<>> faulted;
+    {
+      const runtime::Reactor::Scope scope(site.engine().reactor(0));
+      site.engine().reactor(0).spawn("fault", [](FaultSite& its_site, std::optional<Result<>>& result) -> Task<> {
+        result = co_await its_site.nexus().fault_child(its_site.uri(0), FaultReason::kOffline);
+      }(site, faulted));
+    }
+    site.world().run_for(milliseconds(500));
+    EXPECT_FALSE(faulted);
+    write(site, 3);
+    lose_power(site, 1);
+    site.world().run_for(milliseconds(500));
+    {
+      const runtime::Reactor::Scope scope(site.engine().reactor(0));
+      site.process().store.open();
+    }
+    site.run_until([&] { return faulted.has_value(); });
+    EXPECT_FALSE(*faulted);
+    mend(site);
+    flush(site);
+    expect_on_local_disk(site, 3);
+  });
+}
+
+// A healthy child that keeps the flush holds up nobody for long.
+TEST(NexusCacheLoss, AnotherOneIsAskedWhenAFlushHangs) {
+  for_seeds(5, [](FaultSite& site) {
+    write(site, 2);
+    site.engine().files().disk_of(kDisk).set_faults({.hang = true});
+    const TimePoint begin = site.world().now();
+    fault(site, 2);
+    EXPECT_LT(site.world().now() - begin, seconds(20));
+    site.engine().files().disk_of(kDisk).set_faults({});
+    mend(site);
   });
 }
 

@@ -116,7 +116,8 @@ uint64_t count_of(const CampaignOptions& options) {
 }
 
 // A process that runs every jobs-th seed, by its place among all, and tells about each in lines:
-//   begin <place> | count <times> <what> | text <line of the failure> | end <place> <virtual ms> <events> <failed> <KiB>
+//   begin <place> | count <times> <what> | text <line of the failure> | end <place> <virtual ms> <events> <failed>
+//   <KiB>
 class Worker {
  public:
   Worker(const CampaignOptions& options, uint64_t first) : next(first) {
@@ -219,7 +220,7 @@ class Campaign {
     workers_.erase(workers_.begin() + static_cast<ptrdiff_t>(index));
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
     note_failure(seed_at(options_, place), WIFSIGNALED(status) ? fmt::format("killed by signal {}\n", WTERMSIG(status))
-                                           : fmt::format("exit status {}\n", WEXITSTATUS(status)));
+                                                               : fmt::format("exit status {}\n", WEXITSTATUS(status)));
     ++num_done_;
     begin(place + options_.jobs);
   }
@@ -239,8 +240,8 @@ class Campaign {
       worker.failure += rest + "\n";
     } else if (word == "end") {
       unsigned long long place = 0, milliseconds = 0, events = 0, failed = 0, kib = 0;
-      CAIRN_CHECK(std::sscanf(rest.c_str(), "%llu %llu %llu %llu %llu", &place, &milliseconds, &events, &failed, &kib) ==
-                  5);
+      CAIRN_CHECK(
+          std::sscanf(rest.c_str(), "%llu %llu %llu %llu %llu", &place, &milliseconds, &events, &failed, &kib) == 5);
       ++num_done_;
       virtual_s_ += static_cast<double>(milliseconds) / 1000;
       events_ += events;

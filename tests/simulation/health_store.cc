@@ -36,7 +36,7 @@ Task<Result<std::optional<HealthRecord>>> HealthStoreServer::seal(std::string ke
 }
 
 Task<Result<>> HealthStoreClient::save(std::string key, HealthRecord record) {
-  for (;;) {
+  for (unsigned round = 0; round < kMaxRounds; ++round) {
     auto put = co_await call<HealthStoreServer::PutAnswer>(
         here_, store_, kTimeout, [&store = store_, key, record, revision = revisions_[key]] {
           return store.program<HealthStoreServer>().put_if(key, record, revision);
@@ -45,6 +45,7 @@ Task<Result<>> HealthStoreClient::save(std::string key, HealthRecord record) {
     revisions_[key] = put->revision;
     if (put->done) co_return Result<>{};
   }
+  co_return fail(Code::kAborted, fmt::format("somebody else writes the record {} again and again", key));
 }
 
 Task<Result<std::optional<HealthRecord>>> HealthStoreClient::load(std::string key) {

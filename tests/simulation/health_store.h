@@ -52,6 +52,7 @@ class HealthStoreServer final : public sim::NodeProgram {
 class HealthStoreClient final : public nexus::ChildHealthStore {
  public:
   static constexpr Duration kTimeout = std::chrono::seconds(2);
+  static constexpr unsigned kMaxRounds = 5;
   HealthStoreClient(sim::Node& here, sim::Node& store) : here_(here), store_(store) {}
 
   Task<Result<>> save(std::string key, HealthRecord record) override;
