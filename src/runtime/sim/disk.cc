@@ -20,6 +20,12 @@ void Disk::set_faults(const DiskFaults& faults) {
 }
 
 Duration Disk::latency(FileOp::Kind kind, uint64_t length) {
+  const Duration usual = usual_latency(kind, length);
+  if (faults_.stall_one_in == 0 || !random_.one_in(faults_.stall_one_in)) return usual;
+  return usual + Duration(random_.below(static_cast<uint64_t>(faults_.longest_stall.count()) + 1));
+}
+
+Duration Disk::usual_latency(FileOp::Kind kind, uint64_t length) {
   const auto draw = [&](const Latency& latency) { return latency.draw(random_); };
   Duration result{};
   switch (kind) {

@@ -45,6 +45,8 @@ struct DiskFaults {
   uint32_t misdirect_write_one_in = 0;  // acknowledged, written somewhere else on the same device
   uint32_t slow_factor = 1;             // all latencies times this
   bool hang = false;                    // operations do not complete until this is taken back (Disk::set_faults)
+  uint32_t stall_one_in = 0;            // one operation in so many takes up to `longest_stall`, those after it do not
+  Duration longest_stall{};
 };
 
 struct DiskCounters {
@@ -76,6 +78,7 @@ class Disk {
   friend class FileSystem;
   friend struct Inode;
   Duration latency(FileOp::Kind kind, uint64_t length);
+  Duration usual_latency(FileOp::Kind kind, uint64_t length);
   // -errno that this operation shall end with, or 0.
   int draw_error(FileOp::Kind kind);
 
