@@ -47,6 +47,7 @@ PoolInfo Pool::info() const {
   info.cluster_size = layout_.cluster_size;
   info.md_pages = layout_.md_len;
   info.md_used_pages = space_.used_md_pages();
+  info.needs_import = store_->uncertain();
   return info;
 }
 

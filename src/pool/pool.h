@@ -69,6 +69,7 @@ struct PoolInfo {
   uint32_t md_page_size = 4096;
   uint64_t md_pages = 0;
   uint64_t md_used_pages = 0;
+  bool needs_import = false;  // metadata was written half way: nothing can be changed before the next import
 };
 
 struct CreateReplicaRequest {
