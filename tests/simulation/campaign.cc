@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
@@ -39,7 +40,8 @@ std::vector<Fault> plan_of(const CampaignOptions& options, uint64_t seed) {
                                        .num_storage = Cluster::kNumStorage,
                                        .num_nodes = Cluster::kNumNodes,
                                        .trouble = std::chrono::seconds(options.trouble_s),
-                                       .excluded = options.excluded});
+                                       .excluded = options.excluded,
+                                       .scene = options.scene});
   if (options.only.empty()) return plan;
   std::vector<Fault> chosen;
   for (const size_t index : options.only) {
@@ -117,7 +119,7 @@ uint64_t count_of(const CampaignOptions& options) {
 
 // A process that runs every jobs-th seed, by its place among all, and tells about each in lines:
 //   begin <place> | count <times> <what> | text <line of the failure> | end <place> <virtual ms> <events> <failed>
-//   <KiB>
+//   <KiB> <bytes>
 class Worker {
  public:
   Worker(const CampaignOptions& options, uint64_t first) : next(first) {
@@ -147,6 +149,8 @@ class Worker {
   std::string unread;
   std::string failure;
   uint64_t first_kib = 0;  // resident after its first seeds
+  uint64_t num_ended = 0;
+  uint64_t early_bytes = 0;  // in use on the heap between two seeds, when kWarmUp of them had ended
 
  private:
   [[noreturn]] void work(const CampaignOptions& options, int to) const {
@@ -164,8 +168,8 @@ class Worker {
       }
       rusage usage{};
       getrusage(RUSAGE_SELF, &usage);
-      fmt::print(out, "end {} {} {} {} {}\n", place, static_cast<uint64_t>(outcome.virtual_s * 1000), outcome.events,
-                 outcome.failure.empty() ? 0 : 1, usage.ru_maxrss);
+      fmt::print(out, "end {} {} {} {} {} {}\n", place, static_cast<uint64_t>(outcome.virtual_s * 1000), outcome.events,
+                 outcome.failure.empty() ? 0 : 1, usage.ru_maxrss, mallinfo2().uordblks);
       std::fflush(out);
     }
     _exit(0);
@@ -173,6 +177,9 @@ class Worker {
 };
 
 class Campaign {
+  static constexpr uint64_t kWarmUp = 20;
+  static constexpr uint64_t kMostGrowth = 1024;  // bytes that a seed may leave behind, on average
+
  public:
   explicit Campaign(const CampaignOptions& options) : options_(options), began_(std::chrono::steady_clock::now()) {}
 
@@ -188,7 +195,7 @@ class Campaign {
     }
     workers_.clear();
     print_summary();
-    return failures_.empty() && num_done_ > 0 ? 0 : 1;
+    return failures_.empty() && num_done_ > 0 && heap_growth_ <= kMostGrowth ? 0 : 1;
   }
 
  private:
@@ -239,9 +246,10 @@ class Campaign {
     } else if (word == "text") {
       worker.failure += rest + "\n";
     } else if (word == "end") {
-      unsigned long long place = 0, milliseconds = 0, events = 0, failed = 0, kib = 0;
-      CAIRN_CHECK(
-          std::sscanf(rest.c_str(), "%llu %llu %llu %llu %llu", &place, &milliseconds, &events, &failed, &kib) == 5);
+      unsigned long long place = 0, milliseconds = 0, events = 0, failed = 0, kib = 0, bytes = 0;
+      CAIRN_CHECK(std::sscanf(rest.c_str(), "%llu %llu %llu %llu %llu %llu", &place, &milliseconds, &events, &failed,
+                              &kib, &bytes) == 6);
+      note_memory(worker, bytes);
       ++num_done_;
       virtual_s_ += static_cast<double>(milliseconds) / 1000;
       events_ += events;
@@ -249,6 +257,12 @@ class Campaign {
       most_growth_kib_ = std::max<uint64_t>(most_growth_kib_, kib - worker.first_kib);
       if (failed != 0) note_failure(seed_at(options_, place), worker.failure);
     }
+  }
+  // Nothing of a run outlives it.
+  void note_memory(Worker& worker, uint64_t bytes) {
+    if (++worker.num_ended == kWarmUp) worker.early_bytes = bytes;
+    if (worker.num_ended < 2 * kWarmUp || bytes < worker.early_bytes) return;
+    heap_growth_ = std::max(heap_growth_, (bytes - worker.early_bytes) / (worker.num_ended - kWarmUp));
   }
   void note_failure(uint64_t seed, std::string text) {
     fmt::print("seed {} FAILED: {}", seed, text);
@@ -263,9 +277,12 @@ class Campaign {
     }
     fmt::print(
         "{} seeds from {} on, {} failed; {:.0f} virtual seconds and {} events in {:.1f} s: {:.0f} times faster than "
-        "real time with {} processes; a process grew by {} KiB after its first seed\n",
+        "real time with {} processes; a process grew by {} KiB after its first seed, "
+        "its heap by {} bytes a seed\n",
         num_done_, seed_at(options_, 0), failures_.size(), virtual_s_, events_, elapsed(), virtual_s_ / elapsed(),
-        options_.jobs, most_growth_kib_);
+        options_.jobs, most_growth_kib_, heap_growth_);
+    if (heap_growth_ > kMostGrowth)
+      fmt::print("memory that runs leave behind: more than {} bytes a seed\n", kMostGrowth);
     for (const auto& [seed, text] : failures_) {
       fmt::print("failed: cairn-sim --seed {}   {}\n", seed, text.substr(0, text.find('\n')));
     }
@@ -280,6 +297,7 @@ class Campaign {
   double virtual_s_ = 0;
   uint64_t events_ = 0;
   uint64_t most_growth_kib_ = 0;
+  uint64_t heap_growth_ = 0;  // most bytes for each seed
 };
 
 }  // namespace

@@ -14,6 +14,7 @@ struct CampaignOptions {
   unsigned jobs = 2;
   uint64_t time_limit_s = 0;
   uint64_t trouble_s = 60;
+  std::string scene;         // see PlanOptions
   uint64_t excluded = 0;     // kinds of faults
   std::vector<size_t> only;  // by their place in the plan; empty: all
   bool trace = false;

@@ -104,8 +104,12 @@ Task<> ClientProgram::do_one(block::Channel& channel, std::vector<std::byte>& da
     co_await flush(channel);
     co_return;
   }
-  const uint64_t num_blocks = 1 + random.below(random.one_in(6) ? options_.max_blocks : 8);
-  const uint64_t lba = random.below(state_.history.num_blocks() - num_blocks + 1);
+  uint64_t num_blocks = 1 + random.below(random.one_in(6) ? options_.max_blocks : 8);
+  uint64_t lba = random.below(state_.history.num_blocks() - num_blocks + 1);
+  if (options_.hot_blocks > 0 && !random.one_in(4)) {
+    num_blocks = std::min(num_blocks, options_.hot_blocks);
+    lba = options_.hot_lba + random.below(options_.hot_blocks - num_blocks + 1);
+  }
   if (random.below(100) < options_.write_percent) {
     if (state_.is_free(lba, num_blocks)) co_await write(channel, data, lba, num_blocks);
   } else {

@@ -25,6 +25,9 @@ struct ClientOptions {
   uint64_t flush_one_in = 16;
   uint64_t fua_one_in = 8;
   uint64_t write_percent = 55;  // of what is no flush
+  // Most operations go to so many blocks, so that they meet each other; 0: all blocks are alike.
+  uint64_t hot_blocks = 0;
+  uint64_t hot_lba = 0;
 };
 
 struct ClientState {

@@ -13,6 +13,7 @@ Cluster::Cluster(const ClusterOptions& options)
     : options_(options),
       client_state_(kNumBlocks),
       filled_(kNumStorage),
+      neighbours_(runtime::Random(options.seed + 1).next(), [this](size_t node) { give_cue(Cue::kPoolChanges, node); }),
       world_({.seed = options.seed, .trace_text = options.trace_text}) {
   for (size_t i = 0; i < kNumStorage; ++i) {
     storage_.push_back(&world_.add_node({.name = fmt::format("storage{}", i), .num_reactors = 2}));
@@ -36,6 +37,12 @@ Cluster::Cluster(const ClusterOptions& options)
   client_options_.flush_one_in = kFlushes[world_.random().below(std::size(kFlushes))];
   client_options_.fua_one_in = kFuas[world_.random().below(std::size(kFuas))];
   client_options_.write_percent = 30 + world_.random().below(50);
+  constexpr uint64_t kHotBlocks[] = {0, 48, 48, 400};
+  client_options_.hot_blocks = kHotBlocks[world_.random().below(std::size(kHotBlocks))];
+  client_options_.hot_lba = world_.random().below(kNumBlocks - client_options_.hot_blocks);
+  // Rebuilds of no time, and of some seconds.
+  constexpr uint64_t kRebuildRates[] = {0, 512 << 10, 3 << 20};
+  rebuild_limits_.max_bytes_per_second = kRebuildRates[world_.random().below(std::size(kRebuildRates))];
   site_.storage = storage_;
   site_.store = store_;
   site_.volume = &volume_;
@@ -49,15 +56,26 @@ Cluster::Cluster(const ClusterOptions& options)
     crash_storage(index, sim::CrashKind::kKill);
     world_.after(milliseconds(500), [this, index] { start_storage(index); });
   };
+  site_.on_given = [this](const ReplicaEntry& replica, std::optional<std::vector<std::string>> hosts) {
+    if (hosts) {
+      given_to_[replica.name] = std::move(*hosts);
+    } else {
+      given_to_.erase(replica.name);
+    }
+  };
   // One that lost its cache may be the one that the others are made equal to.
   site_.on_nexus_begins = [this](const std::vector<ReplicaEntry*>& first) {
+    give_cue(Cue::kNexusBegins, first.front()->node);
     if (std::ranges::none_of(first, &ReplicaEntry::volatile_loss)) return;
     for (ReplicaEntry* replica : first) replica->volatile_loss = false;
     client_state_.history.lose_volatile();
     log::info("a nexus begins with a replica that lost its cache");
     coverage_.count("nexus begins with a replica that lost its cache");
   };
-  store_content_.on_saved = [this](const std::string& key, const HealthRecord& record) { note_record(key, record); };
+  store_content_.on_saved = [this](const std::string& key, const HealthRecord& record) {
+    note_record(key, record);
+    give_cue(Cue::kRecordSaved, volume_.target.value_or(0));
+  };
   site_.on_view = [this](const NexusView& view) {
     const bool whole = view.status == nexus::NexusStatus::kOnline && view.num_rebuilds == 0 &&
                        view.children.size() == kNumStorage &&
@@ -74,8 +92,9 @@ Cluster::~Cluster() = default;
 
 void Cluster::start_storage(size_t index) {
   if (storage_[index]->running()) return;
-  storage_[index]->start(
-      [this, boot = ++boots_](sim::Node& node) { return std::make_unique<EngineProgram>(node, *store_, boot); });
+  storage_[index]->start([this, boot = ++boots_](sim::Node& node) {
+    return std::make_unique<EngineProgram>(node, *store_, boot, rebuild_limits_);
+  });
 }
 
 void Cluster::start_store() {
@@ -129,8 +148,39 @@ void Cluster::forget_volatile() {
   coverage_.count("all healthy replicas have lost their caches");
 }
 
+bool Cluster::left_by_hand(const ReplicaEntry& replica) {
+  if (!volume_.target || !storage_[*volume_.target]->running()) return false;
+  const auto nexus = engine(*volume_.target).nexuses->find(EngineProgram::nexus_name(volume_.spec));
+  if (nexus == nullptr) return false;
+  return std::ranges::any_of(nexus->children(), [&](const nexus::ChildInfo& child) {
+    return child.uri.ends_with("uuid=" + replica.uuid.to_string()) && child.reason == nexus::FaultReason::kOffline;
+  });
+}
+
+// A child fails while all others have lost their caches and the nexus has not noticed: what was not flushed goes with
+// it. By hand it must not be let go then.
+void Cluster::note_loss_by_leaving(const HealthRecord& before, const HealthRecord& record) {
+  auto is_healthy = [](const HealthRecord& in, const ReplicaEntry& replica) {
+    const auto child = std::ranges::find(in.children, replica.uuid.to_string(), &HealthRecord::Child::uuid);
+    return child != in.children.end() && child->healthy;
+  };
+  bool cache_left = false;
+  for (const ReplicaEntry& replica : volume_.replicas) {
+    if (replica.volatile_loss) continue;
+    if (is_healthy(record, replica)) return;
+    cache_left |= is_healthy(before, replica) && !left_by_hand(replica);
+  }
+  if (!cache_left) return;
+  client_state_.history.lose_volatile();
+  log::info("the last healthy replica with a cache has left");
+  coverage_.count("the last healthy replica with a cache has left");
+}
+
 void Cluster::note_record(const std::string& key, const HealthRecord& record) {
   if (key != volume_.health_key()) return;
+  if (const auto before = store_content_.records.find(key); before != store_content_.records.end()) {
+    note_loss_by_leaving(before->second, record);
+  }
   for (ReplicaEntry& replica : volume_.replicas) {
     const auto child = std::ranges::find(record.children, replica.uuid.to_string(), &HealthRecord::Child::uuid);
     if (child == record.children.end() || !child->healthy) {
@@ -195,10 +245,11 @@ std::string Cluster::set_up() {
 }
 
 std::string Cluster::make_trouble() {
+  if (const auto busy = world_.random().below(3); busy > 0) {
+    neighbours_.begin(world_, storage_, milliseconds(busy == 1 ? 150 : 600));
+  }
   for (const Fault& fault : options_.plan) {
-    world_.after(fault.at, [this, fault] {
-      if (!trouble_over_) apply(fault);
-    });
+    world_.after(fault.at, [this, fault] { begin(fault); });
   }
   wait_until([] { return false; }, options_.trouble);
   trouble_over_ = true;
@@ -215,6 +266,7 @@ std::string Cluster::heal() {
   start_control();
   for (size_t i = 0; i < kNumStorage; ++i) {
     disk(i).set_faults({});
+    drop_snapshots(i);
     storage_[i]->files().mend_reads(kDisk);
     start_storage(i);
     empty_pool(i);
@@ -241,18 +293,35 @@ std::string Cluster::heal() {
   return !client_state_.failure.empty() ? client_state_.failure : failure_;
 }
 
-// The client stops; all is read once more.
-std::string Cluster::settle() {
-  client_state_.stopping = true;
-  if (!wait_until([this] { return client_state_.num_workers == 0; }, kOperationLimit)) {
-    return "an operation of the client does not end\n" + describe() + world_.waiting_tasks();
-  }
-  client_state_.settle_limbo(world_.now());
+std::string Cluster::verify_volume() {
   auto& program = client_->program<ClientProgram>();
   if (world_.run_task(*client_, "verify", program.verify(), kOperationLimit) != sim::RunResult::kDone) {
     return "the volume cannot be read\n" + describe();
   }
   return client_state_.failure;
+}
+
+// The client and the neighbours stop; all is read once more.
+std::string Cluster::settle() {
+  client_state_.stopping = true;
+  neighbours_.stop();
+  if (!wait_until([this] { return client_state_.num_workers == 0; }, kOperationLimit)) {
+    return "an operation of the client does not end\n" + describe() + world_.waiting_tasks();
+  }
+  client_state_.settle_limbo(world_.now());
+  if (auto wrong = verify_volume(); !wrong.empty()) return wrong;
+  if (!wait_until([this] { return neighbours_.idle(); }, kOperationLimit)) {
+    return "an operation of a neighbour does not end\n" + world_.waiting_tasks();
+  }
+  for (size_t i = 0; i < kNumStorage; ++i) {
+    if (world_.run_task(*storage_[i], "verify", neighbours_.verify(engine(i), i), kOperationLimit) !=
+        sim::RunResult::kDone) {
+      return "the neighbours cannot be read";
+    }
+  }
+  if (!neighbours_.failure().empty() || !world_.random().one_in(4)) return neighbours_.failure();
+  if (auto wrong = damage_and_scrub(); !wrong.empty()) return wrong;
+  return verify_volume();
 }
 
 std::string Cluster::run() {
@@ -275,13 +344,26 @@ std::string Cluster::run() {
   coverage_.count("children brought online", control_counters_.children_onlined);
   coverage_.count("children removed", control_counters_.children_removed);
   coverage_.count("processes restarted by the control plane", control_counters_.process_restarts);
+  coverage_.count("neighbours made", neighbours_.num_made());
+  coverage_.count("neighbours destroyed", neighbours_.num_destroyed());
+  coverage_.count("neighbours' writes", neighbours_.num_writes());
+  coverage_.count("pools imported again after an error", control_counters_.pool_imports);
   coverage_.count("records saved", store_content_.num_saves);
   coverage_.count("records refused", store_content_.num_refused);
   coverage_.count("records that came late", store_content_.num_outdated);
   return problem;
 }
 
+// Of the replica that is a child by this name.
+size_t Cluster::node_at(const std::string& uri) const {
+  const auto replica = std::ranges::find_if(
+      volume_.replicas, [&](const auto& entry) { return uri.ends_with("uuid=" + entry.uuid.to_string()); });
+  return replica != volume_.replicas.end() ? replica->node : 0;
+}
+
 void Cluster::sample() {
+  if (failure_.empty()) failure_ = check_fences();
+  if (failure_.empty()) failure_ = neighbours_.failure();
   for (size_t i = 0; i < kNumStorage; ++i) {
     if (!storage_[i]->running()) continue;
     for (const auto& nexus : engine(i).nexuses->list()) {
@@ -293,7 +375,7 @@ void Cluster::sample() {
         if (!last.empty()) coverage_.count(fmt::format("{} {} -> {}", kind, last, state));
         last = state;
       };
-      note("nexus", "nexus", nexus->frozen() ? "frozen" : status);
+      note("nexus", "nexus", status);
       for (const auto& child : nexus->children()) {
         const std::string state = child.state == nexus::ChildState::kFaulted
                                       ? fmt::format("faulted, {}", to_text(child.reason))
@@ -301,12 +383,15 @@ void Cluster::sample() {
                                   : child.in_sync                           ? "healthy"
                                   : child.rebuild_progress                  ? "rebuilding"
                                                                             : "out of sync";
+        if (state == "rebuilding" && last_states_[child.uri] != state)
+          give_cue(Cue::kRebuildBegins, node_at(child.uri));
         note(child.uri, "child", state);
       }
       const auto& history = nexus->rebuild_history();
       uint64_t& seen = rebuilds_seen_[{engine(i).boot(), engine(i).instance_of(nexus->name())}];
       for (; seen < history.size(); ++seen) {
         const auto& record = history[seen];
+        if (record.state == nexus::RebuildState::kCompleted) give_cue(Cue::kRebuildEnds, node_at(record.child_uri));
         coverage_.count(
             record.state == nexus::RebuildState::kCompleted
                 ? fmt::format("rebuild {} completed", record.statistics.is_partial ? "partial" : "full")

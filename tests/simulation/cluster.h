@@ -13,6 +13,7 @@
 #include "simulation/control_plane.h"
 #include "simulation/coverage.h"
 #include "simulation/fault_plan.h"
+#include "simulation/neighbours.h"
 
 namespace cairn::simulation {
 
@@ -53,6 +54,7 @@ class Cluster {
   std::string make_trouble();
   std::string heal();
   std::string settle();
+  std::string verify_volume();
   void start_storage(size_t index);
   void start_client();
   void start_control();
@@ -60,10 +62,13 @@ class Cluster {
   void crash_storage(size_t index, sim::CrashKind kind);
   void forget_volatile();
   void note_record(const std::string& key, const HealthRecord& record);
+  void note_loss_by_leaving(const HealthRecord& before, const HealthRecord& record);
+  bool left_by_hand(const ReplicaEntry& replica);
   void crash_client(sim::CrashKind kind);
   bool wait_until(const std::function<bool()>& done, Duration limit);
   std::string describe();
   void sample();  // coverage, again and again
+  size_t node_at(const std::string& uri) const;
   sim::Disk& disk(size_t index) { return storage_[index]->files().disk_of(kDisk); }
   EngineProgram& engine(size_t index) { return storage_[index]->program<EngineProgram>(); }
   // Nothing: it does not end within kOperationLimit.
@@ -71,22 +76,35 @@ class Cluster {
   std::optional<T> run_on(sim::Node& node, Task<T> task);
 
   // cluster_faults.cc
+  // At its time: does it, or waits for its cue.
+  void begin(const Fault& fault);
+  void give_cue(Cue cue, size_t node);
   void apply(const Fault& fault);
+  size_t node_of(Aim aim, size_t drawn) const;
+  void change_child(const Fault& fault, ChildChange change);
+  void take_snapshot(size_t index);
+  void drop_snapshots(size_t index);
   void lift_later(const Fault& fault, std::function<void()> lift);
   void change_disk(size_t index, std::function<void(sim::DiskFaults&)> change);
   void fill_pool(size_t index);
   void empty_pool(size_t index);
   sim::Node& node(size_t index) { return world_.node(index); }
 
+  // cluster_scrub.cc
+  std::string damage_and_scrub();
+
   // cluster_checks.cc
   std::string check_pool_on_disk(size_t index, bool clean);
   std::string check_replicas();
+  // Who lost a replica when it was given to somebody else has no way to it any more.
+  std::string check_fences();
   std::string shut_down();
 
   ClusterOptions options_;
   Coverage coverage_;
   ClientState client_state_;
   ClientOptions client_options_;
+  nexus::RebuildLimits rebuild_limits_;
   VolumeRecord volume_;
   ControlCounters control_counters_;
   StoreContent store_content_;
@@ -98,6 +116,11 @@ class Cluster {
   std::string failure_;                   // found on the way
   std::optional<TimePoint> whole_since_;  // by the views of the control plane
   std::vector<bool> filled_;
+  std::vector<Fault> waiting_;  // for their cues
+  size_t cued_node_ = 0;        // by the last cue
+  uint64_t num_snapshots_ = 0;
+  std::map<std::string, std::vector<std::string>> given_to_;  // hosts that may reach a replica, by its name
+  Neighbours neighbours_;
   std::map<std::string, std::string> last_states_;
   std::map<std::pair<uint64_t, uint64_t>, uint64_t> rebuilds_seen_;  // by boot and instance
   sim::World world_;

@@ -1,5 +1,6 @@
 // What must hold at the end, and whenever a node has crashed.
 #include "nexus/geometry.h"
+#include "nvmf/target/controller.h"
 #include "pool/check/pool_check.h"
 #include "simulation/cluster.h"
 
@@ -93,6 +94,20 @@ std::string Cluster::check_replicas() {
       if (!std::equal(all[0].begin() + at, all[0].begin() + at + 512, all[i].begin() + at)) {
         return fmt::format("{} and {} differ at block {}", volume_.replicas[0].name, volume_.replicas[i].name, block);
       }
+    }
+  }
+  return {};
+}
+
+std::string Cluster::check_fences() {
+  for (const auto& [name, hosts] : given_to_) {
+    const auto replica = std::ranges::find(volume_.replicas, name, &ReplicaEntry::name);
+    if (!storage_[replica->node]->running()) continue;
+    auto* subsystem = engine(replica->node).target.find_subsystem(engine::Shares::nqn_of(name));
+    if (subsystem == nullptr) continue;
+    for (const auto& [id, controller] : subsystem->controllers()) {
+      if (std::ranges::find(hosts, controller->host_nqn()) != hosts.end()) continue;
+      return fmt::format("{} is connected to {}, which was given to somebody else", controller->host_nqn(), name);
     }
   }
   return {};

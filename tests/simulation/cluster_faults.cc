@@ -1,4 +1,5 @@
 // How each fault is done to the cluster, and taken back.
+#include <algorithm>
 #include <cerrno>
 
 #include "base/log.h"
@@ -12,6 +13,7 @@ using std::chrono::seconds;
 namespace {
 
 constexpr const char* kFiller = "filler";
+constexpr const char* kSnapshotPrefix = "snapshot";
 
 }  // namespace
 
@@ -58,7 +60,106 @@ void Cluster::empty_pool(size_t index) {
   world_.after(seconds(2), [this, index] { empty_pool(index); });
 }
 
-void Cluster::apply(const Fault& fault) {
+// Of the replica, so that writes to it have to take new clusters; named so that they come one after the other.
+void Cluster::take_snapshot(size_t index) {
+  if (!storage_[index]->running()) return;
+  const runtime::Reactor::Scope scope(storage_[index]->reactor(0));
+  auto take = [](EngineProgram& engine, std::string of, std::string name) -> Task<> {
+    const auto replica = engine.pools->find_volume(of);
+    if (replica == nullptr) co_return;
+    static_cast<void>(
+        co_await replica->pool().create_snapshot(replica, {.name = name,
+                                                           .uuid = Uuid::of_name(Uuid(), name).to_string(),
+                                                           .entity_id = "somebody",
+                                                           .txn_id = name,
+                                                           .create_time = "2024-01-01 00:00:00 UTC"}));
+  };
+  storage_[index]->reactor(0).spawn("take snapshot", take(engine(index), volume_.replicas[index].name,
+                                                          fmt::format("{}{}", kSnapshotPrefix, ++num_snapshots_)));
+}
+
+void Cluster::drop_snapshots(size_t index) {
+  if (!storage_[index]->running()) return;
+  const runtime::Reactor::Scope scope(storage_[index]->reactor(0));
+  auto drop = [](EngineProgram& engine) -> Task<> {
+    for (;;) {
+      const auto pool = engine.pools->find(kPoolName);
+      if (pool == nullptr) co_return;
+      std::shared_ptr<pool::Replica> snapshot;
+      for (const auto& volume : pool->volumes()) {
+        if (volume->name().starts_with(kSnapshotPrefix)) snapshot = volume;
+      }
+      if (snapshot == nullptr) co_return;
+      if (!co_await pool->destroy_snapshot(std::move(snapshot))) co_return;
+    }
+  };
+  storage_[index]->reactor(0).spawn("drop snapshot", drop(engine(index)));
+}
+
+// By hand; refused when it is the last one, or when nothing is wrong with it.
+void Cluster::change_child(const Fault& fault, ChildChange change) {
+  if (!volume_.target || !storage_[*volume_.target]->running()) return;
+  const auto nexus = engine(*volume_.target).nexuses->find(EngineProgram::nexus_name(volume_.spec));
+  if (nexus == nullptr) return;
+  const auto children = nexus->children();
+  const size_t drawn = fault.aim == Aim::kNode ? fault.parameter % children.size() : fault.node;
+  const std::string uuid = volume_.replicas[drawn % kNumStorage].uuid.to_string();
+  const auto child =
+      std::ranges::find_if(children, [&](const auto& each) { return each.uri.ends_with("uuid=" + uuid); });
+  if (child == children.end()) return;
+  sim::Node& target = *storage_[*volume_.target];
+  const runtime::Reactor::Scope scope(target.reactor(0));
+  auto do_it = [](EngineProgram& engine, VolumeSpec spec, ChildChange what, std::string uri) -> Task<> {
+    static_cast<void>(co_await engine.change_child(spec, what, uri));
+  };
+  target.reactor(0).spawn("change child", do_it(engine(*volume_.target), volume_.spec, change, child->uri));
+}
+
+size_t Cluster::node_of(Aim aim, size_t drawn) const {
+  switch (aim) {
+    case Aim::kNexus:
+      if (volume_.target) return *volume_.target;
+      break;
+    case Aim::kOther:
+      if (volume_.target) return (*volume_.target + 1 + drawn % (kNumStorage - 1)) % kNumStorage;
+      break;
+    case Aim::kCued:
+      return cued_node_;
+    case Aim::kNode:
+      break;
+  }
+  return drawn;
+}
+
+void Cluster::begin(const Fault& fault) {
+  if (trouble_over_) return;
+  if (fault.cue == Cue::kNone) {
+    apply(fault);
+  } else {
+    waiting_.push_back(fault);
+  }
+}
+
+void Cluster::give_cue(Cue cue, size_t node) {
+  for (size_t i = 0; i < waiting_.size();) {
+    if (waiting_[i].cue != cue) {
+      ++i;
+      continue;
+    }
+    coverage_.count(fmt::format("cue {}", to_text(cue)));
+    world_.after(waiting_[i].lag, [this, fault = waiting_[i], node] {
+      cued_node_ = node;
+      if (!trouble_over_) apply(fault);
+    });
+    waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(i));
+  }
+}
+
+void Cluster::apply(const Fault& drawn) {
+  Fault fault = drawn;
+  fault.node = node_of(drawn.aim, drawn.node % kNumStorage);
+  fault.other = drawn.other_aim == Aim::kNode ? drawn.other : node_of(drawn.other_aim, drawn.other % kNumStorage);
+  if (fault.other == fault.node) fault.other = (fault.node + 1) % kNumStorage;
   const size_t index = fault.node;
   sim::Node& storage = *storage_[index];
   sim::Node& other = node(fault.other);
@@ -66,11 +167,21 @@ void Cluster::apply(const Fault& fault) {
   world_.note(fault.to_string());
   log::info("fault: {}", fault.to_string());
   coverage_.count(fmt::format("fault {}", to_text(fault.kind)));
+  if (!fault.scene.empty()) coverage_.count(fmt::format("faults of scene {}", fault.scene));
   switch (fault.kind) {
     case FaultKind::kKillProcess:
     case FaultKind::kPowerLoss:
       crash_storage(index, fault.kind == FaultKind::kKillProcess ? sim::CrashKind::kKill : sim::CrashKind::kPowerLoss);
       lift_later(fault, [this, index] { start_storage(index); });
+      break;
+    case FaultKind::kPowerLossAll:
+      for (size_t i = 0; i < kNumStorage; ++i) {
+        crash_storage(i, sim::CrashKind::kPowerLoss);
+        // They do not start at the same time.
+        world_.after(fault.lasting + milliseconds((fault.parameter >> 8 * i) % 2000), [this, i] {
+          if (!trouble_over_) start_storage(i);
+        });
+      }
       break;
     case FaultKind::kKillClient:
     case FaultKind::kPowerLossClient:
@@ -132,6 +243,17 @@ void Cluster::apply(const Fault& fault) {
                   [&](sim::DiskFaults& disk) { disk.slow_factor = static_cast<uint32_t>(2 + fault.parameter % 2000); });
       lift_later(fault, [this, index] { change_disk(index, [](sim::DiskFaults& disk) { disk.slow_factor = 1; }); });
       break;
+    case FaultKind::kDiskStalls:
+      change_disk(index, [&](sim::DiskFaults& disk) {
+        disk.stall_one_in = static_cast<uint32_t>(4 + fault.parameter % 100);
+        disk.longest_stall = milliseconds(200 + fault.parameter / 100 % 6000);
+      });
+      lift_later(fault, [this, index] { change_disk(index, [](sim::DiskFaults& disk) { disk.stall_one_in = 0; }); });
+      break;
+    case FaultKind::kSnapshot:
+      take_snapshot(index);
+      lift_later(fault, [this, index] { drop_snapshots(index); });
+      break;
     case FaultKind::kDiskFull:
       fill_pool(index);
       lift_later(fault, [this, index] { empty_pool(index); });
@@ -190,21 +312,12 @@ void Cluster::apply(const Fault& fault) {
     case FaultKind::kMoveVolume:
       volume_.wanted_target = index;
       break;
-    case FaultKind::kFaultChild: {
-      if (!volume_.target || !storage_[*volume_.target]->running()) break;
-      const auto nexus = engine(*volume_.target).nexuses->find(EngineProgram::nexus_name(volume_.spec));
-      if (nexus == nullptr) break;
-      const auto children = nexus->children();
-      sim::Node& target = *storage_[*volume_.target];
-      const runtime::Reactor::Scope scope(target.reactor(0));
-      auto take_out = [](EngineProgram& engine, VolumeSpec spec, std::string uri) -> Task<> {
-        // Refused when it is the last one.
-        static_cast<void>(co_await engine.change_child(spec, ChildChange::kOffline, uri));
-      };
-      target.reactor(0).spawn("take child out", take_out(engine(*volume_.target), volume_.spec,
-                                                         children[fault.parameter % children.size()].uri));
+    case FaultKind::kFaultChild:
+      change_child(fault, ChildChange::kOffline);
       break;
-    }
+    case FaultKind::kOnlineChild:
+      change_child(fault, ChildChange::kOnline);
+      break;
   }
 }
 

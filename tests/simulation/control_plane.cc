@@ -7,7 +7,12 @@
 namespace cairn::simulation {
 
 ControlPlane::ControlPlane(sim::Node& node, const ControlSite& site)
-    : node_(node), site_(site), volume_(*site.volume), store_(node, *site.store), ready_(site.volume->replicas.size()) {
+    : node_(node),
+      site_(site),
+      volume_(*site.volume),
+      store_(node, *site.store),
+      ready_(site.volume->replicas.size()),
+      imported_at_(ready_.size()) {
   started_ = runtime::Reactor::current().now();
   runtime::Reactor::current().spawn("control plane", run());
 }
@@ -39,8 +44,18 @@ Task<> ControlPlane::prepare_replicas() {
           });
     }
     ready_[i] = there.has_value();
+    if (!there && there.error().code() == Code::kDataLoss) import_again(i);
     if (!there) log::debug("control: replica {}: {}", replica.name, there.error().to_string());
   }
+}
+
+// A disk error in the middle of a change has left the pool's metadata in doubt. It is in use: its process has to go.
+void ControlPlane::import_again(size_t index) {
+  const TimePoint now = node_.world().now();
+  if (now - imported_at_[index] < kImportPatience) return;
+  imported_at_[index] = now;
+  ++site_.counters->pool_imports;
+  site_.restart_process(volume_.replicas[index].node);
 }
 
 Task<> ControlPlane::look_after_nexus() {
@@ -101,10 +116,15 @@ std::string ControlPlane::child_uri(const ReplicaEntry& replica, size_t target) 
 Task<bool> ControlPlane::give_to(const ReplicaEntry& replica, size_t target) {
   std::vector<std::string> hosts;
   if (replica.node != target) hosts.push_back(EngineProgram::host_nqn(*site_.storage[target]));
+  site_.on_given(replica, std::nullopt);
   const auto given = co_await ask(replica.node, kLongCallTimeout, [name = replica.name, hosts](EngineProgram& engine) {
     return engine.share_replica(name, hosts);
   });
-  if (!given) log::debug("control: replica {}: {}", replica.name, given.error().to_string());
+  if (given) {
+    site_.on_given(replica, hosts);
+  } else {
+    log::debug("control: replica {}: {}", replica.name, given.error().to_string());
+  }
   co_return given.has_value();
 }
 

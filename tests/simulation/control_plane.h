@@ -52,6 +52,7 @@ struct ControlCounters {
   uint64_t children_onlined = 0;
   uint64_t children_removed = 0;
   uint64_t process_restarts = 0;
+  uint64_t pool_imports = 0;
 };
 
 struct ControlSite {
@@ -63,6 +64,8 @@ struct ControlSite {
   std::function<void(size_t node)> fence_by_power;
   // Starts the process of a node anew.
   std::function<void(size_t node)> restart_process;
+  // From now on only these hosts reach the replica; nothing: it is being given to somebody else.
+  std::function<void(const ReplicaEntry&, std::optional<std::vector<std::string>> hosts)> on_given;
   // A nexus begins with these replicas.
   std::function<void(const std::vector<ReplicaEntry*>&)> on_nexus_begins;
   // The newest look at the nexus.
@@ -77,13 +80,15 @@ class ControlPlane final : public sim::NodeProgram {
   static constexpr Duration kRound = std::chrono::seconds(1);
   static constexpr Duration kCallTimeout = std::chrono::seconds(3);
   static constexpr Duration kLongCallTimeout = std::chrono::seconds(15);
-  static constexpr Duration kNodePatience = std::chrono::seconds(20);     // then its node is fenced by power
+  static constexpr Duration kNodePatience = std::chrono::seconds(20);  // then its node is fenced by power
+  static constexpr Duration kImportPatience = std::chrono::seconds(10);
   static constexpr Duration kReplicaPatience = std::chrono::seconds(90);  // then its process is started anew
 
   Task<> run();
   Task<> prepare_replicas();
   Task<> look_after_nexus();
   Task<> look_after_children(const NexusView& view);
+  void import_again(size_t index);
   Task<> make_nexus();
   Task<bool> give_to(const ReplicaEntry& replica, size_t target);
   void note_view(const NexusView& view);
@@ -96,6 +101,7 @@ class ControlPlane final : public sim::NodeProgram {
   VolumeRecord& volume_;
   HealthStoreClient store_;
   std::vector<bool> ready_;                     // replica is there, by its index
+  std::vector<TimePoint> imported_at_;          // by starting the process of its node anew, by its index
   std::optional<TimePoint> unreachable_since_;  // the nexus' node
   TimePoint started_{};
 };

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "nexus/nexus_state.h"
+#include "simulation/fault_scenes.h"
 
 namespace cairn::simulation {
 
@@ -12,6 +13,8 @@ std::set<std::string> Coverage::missing() const {
   for (size_t i = 0; i < kNumFaultKinds; ++i) {
     all.insert(fmt::format("fault {}", to_text(static_cast<FaultKind>(i))));
   }
+  for (size_t i = 1; i < kNumCues; ++i) all.insert(fmt::format("cue {}", to_text(static_cast<Cue>(i))));
+  for (const std::string_view scene : scene_names()) all.insert(fmt::format("faults of scene {}", scene));
   for (const auto status : {NexusStatus::kOnline, NexusStatus::kDegraded, NexusStatus::kFaulted,
                             NexusStatus::kShuttingDown, NexusStatus::kShutdown}) {
     all.insert(fmt::format("nexus {}", to_text(status)));
@@ -20,8 +23,8 @@ std::set<std::string> Coverage::missing() const {
                             FaultReason::kIoError, FaultReason::kRebuildFailed, FaultReason::kOffline}) {
     all.insert(fmt::format("child faulted, {}", to_text(reason)));
   }
-  for (const char* what : {"child healthy", "child rebuilding", "child closed", "nexus frozen",
-                           "rebuild full completed", "rebuild partial completed", "rebuild failed"}) {
+  for (const char* what : {"child healthy", "child rebuilding", "child closed", "rebuild full completed",
+                           "rebuild partial completed", "rebuild failed"}) {
     all.insert(what);
   }
   for (const auto& [what, times] : counts) all.erase(what);

@@ -30,7 +30,7 @@ pool::PoolOptions pool_options(engine::Shares& shares) {
 
 }  // namespace
 
-EngineProgram::EngineProgram(sim::Node& node, sim::Node& store_node, uint64_t boot)
+EngineProgram::EngineProgram(sim::Node& node, sim::Node& store_node, uint64_t boot, const nexus::RebuildLimits& limits)
     : target(nvmf::target::Options{}, reactors_of(node)),
       shares(target, {.address = *runtime::SocketAddress::ip(node.addresses().front(), kTargetPort),
                       .ptpl_dir = {},
@@ -49,11 +49,15 @@ EngineProgram::EngineProgram(sim::Node& node, sim::Node& store_node, uint64_t bo
   options.reactors = reactors_of(node);
   options.store = &store;
   options.save_attempts = 5;
+  options.rebuild.limits = limits;
   nexuses = std::make_unique<nexus::NexusRegistry>(devices, options);
 }
 
 Task<Result<bool>> EngineProgram::open_pool() {
-  if (pools->find(kPoolName) != nullptr) co_return false;
+  if (const auto pool = pools->find(kPoolName); pool != nullptr) {
+    if (pool->info().needs_import) co_return fail(Code::kDataLoss, "the pool has to be imported again");
+    co_return false;
+  }
   auto made = co_await pools->create({.name = kPoolName,
                                       .uuid = {},
                                       .disks = {std::string("aio://") + kDisk},

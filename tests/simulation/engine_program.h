@@ -38,7 +38,7 @@ enum class ChildChange : uint8_t { kAdd, kOnline, kRemove, kRebuild, kOffline };
 
 class EngineProgram final : public sim::NodeProgram {
  public:
-  EngineProgram(sim::Node& node, sim::Node& store, uint64_t boot);
+  EngineProgram(sim::Node& node, sim::Node& store, uint64_t boot, const nexus::RebuildLimits& limits);
 
   static std::string host_nqn(const sim::Node& node) { return "nqn.2019-05.io.openebs:node-name:" + node.name(); }
   static std::string nexus_name(const VolumeSpec& volume) { return volume.uuid.to_string(); }
@@ -46,7 +46,7 @@ class EngineProgram final : public sim::NodeProgram {
 
   // What the control plane asks for. Idempotent.
 
-  // Imports the pool, or makes it when the disk is blank.
+  // Imports the pool, or makes it when the disk is blank. DATA_LOSS: it is there, and has to be imported again.
   Task<Result<bool>> open_pool();
   // Makes the replica if there is none. Gives whether it was made.
   Task<Result<bool>> make_replica(VolumeSpec volume, std::string name);

@@ -11,6 +11,7 @@
 #include "base/seeded_bug.h"
 #include "simulation/campaign.h"
 #include "simulation/fault_plan.h"
+#include "simulation/fault_scenes.h"
 
 namespace {
 
@@ -57,6 +58,8 @@ int main(int argc, char** argv) {
   app.add_option("--seconds", options.time_limit_s, "Begin no further seed after so long; 0: no limit");
   app.add_option("--trouble", options.trouble_s, "Virtual seconds of faults in a run")->capture_default_str();
   app.add_option("--without", excluded, "Kinds of faults to leave out");
+  app.add_option("--scene", options.scene, "No faults but this scene, again and again")
+      ->check(CLI::IsMember(simulation::scene_names()));
   app.add_option("--only", options.only, "Of the faults, only those in these places (with --seed)")->delimiter(',');
   app.add_flag("--trace", options.trace, "Print every event of the world (with --seed)");
   app.add_flag("--plan", options.print_plan, "Print the faults of the run (with --seed)");

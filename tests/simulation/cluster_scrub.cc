@@ -1,0 +1,92 @@
+// Silent damage, once everything is healed: a few blocks of one replica rot on the medium. No read could tell; a scrub
+// has to find all of them and nothing else, and to repair them by the majority.
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "simulation/cluster.h"
+
+namespace cairn::simulation {
+
+namespace {
+
+constexpr uint64_t kBlockBytes = 512;
+constexpr uint64_t kMostDamaged = 12;
+
+// All of the volume; nothing is left in a cache.
+Task<Result<std::vector<std::byte>>> flush_and_read(std::shared_ptr<nexus::Nexus> volume, uint64_t num_blocks) {
+  auto channel = co_await volume->open_channel();
+  if (!channel) co_return fail(std::move(channel.error()));
+  auto status = co_await block::perform(**channel, {.type = block::IoType::kFlush});
+  std::vector<std::byte> data(num_blocks * kBlockBytes);
+  const uint64_t step = 256;
+  for (uint64_t lba = 0; lba < num_blocks && status.is_success(); lba += step) {
+    const uint64_t count = std::min(step, num_blocks - lba);
+    iovec piece{data.data() + lba * kBlockBytes, count * kBlockBytes};
+    status = co_await block::perform(**channel, {.lba = lba, .num_blocks = count, .data = {&piece, 1}});
+  }
+  if (!status.is_success()) co_return fail(Code::kInternal, status.to_string());
+  co_return data;
+}
+
+// Where a disk holds these bytes, block by block.
+std::vector<uint64_t> find_block(std::span<const std::byte> disk, std::span<const std::byte> block) {
+  std::vector<uint64_t> offsets;
+  for (uint64_t at = 0; at < disk.size(); at += kBlockBytes) {
+    if (std::memcmp(&disk[at], block.data(), kBlockBytes) == 0) offsets.push_back(at);
+  }
+  return offsets;
+}
+
+}  // namespace
+
+std::string Cluster::damage_and_scrub() {
+  runtime::Random& random = world_.random();
+  sim::Node& target = *storage_[*volume_.target];
+  const auto nexus = engine(*volume_.target).nexuses->find(EngineProgram::nexus_name(volume_.spec));
+  if (nexus == nullptr) return "scrub: no nexus";
+  const auto data = run_on(target, flush_and_read(nexus, kNumBlocks));
+  if (!data || !*data) return fmt::format("scrub: {}", data ? data->error().to_string() : "a read takes for ever");
+  const size_t damaged_node = random.below(kNumStorage);
+  const auto content = storage_[damaged_node]->files().content(kDisk);
+  std::set<uint64_t> damaged;
+  for (uint64_t left = 1 + random.below(kMostDamaged); left > 0; --left) {
+    const uint64_t lba = random.below(kNumBlocks);
+    const auto block = std::span(**data).subspan(lba * kBlockBytes, kBlockBytes);
+    if (std::ranges::all_of(block, [](std::byte byte) { return byte == std::byte{0}; })) continue;  // it is everywhere
+    if (!damaged.insert(lba).second) continue;
+    // Also where it was once: what is free now.
+    for (const uint64_t offset : find_block(*content, block)) {
+      storage_[damaged_node]->files().flip_bits(kDisk, offset + random.below(kBlockBytes), std::byte{0x10});
+    }
+  }
+  {
+    const runtime::Reactor::Scope scope(target.reactor(0));
+    const auto started = nexus->start_scrub({.repair = nexus::ScrubRepair::kMajority, .source_uri = {}});
+    if (!started) return "scrub: " + started.error().to_string();
+  }
+  if (!wait_until([&] { return nexus->scrub_report()->state != nexus::ScrubState::kRunning; }, kOperationLimit)) {
+    return "the scrub does not end\n" + world_.waiting_tasks();
+  }
+  const nexus::ScrubReport report = *nexus->scrub_report();
+  if (report.state != nexus::ScrubState::kCompleted) return "scrub: " + report.failure;
+  // It compares and repairs in larger pieces.
+  std::set<uint64_t> found;
+  for (const nexus::ScrubDifference& difference : report.differences) {
+    const auto begin = damaged.lower_bound(difference.lba),
+               end = damaged.lower_bound(difference.lba + difference.num_blocks);
+    found.insert(begin, end);
+    const bool blamed = difference.deviating.size() == 1 && node_at(difference.deviating.front()) == damaged_node;
+    if (begin != end && blamed && difference.repaired) continue;
+    return fmt::format("scrub: blocks {} to {}: {}", difference.lba, difference.lba + difference.num_blocks - 1,
+                       begin == end ? "they are not damaged"
+                       : !blamed    ? "the wrong child is blamed"
+                                    : "not repaired");
+  }
+  if (found != damaged) return fmt::format("scrub: of {} damaged blocks {} are found", damaged.size(), found.size());
+  coverage_.count("scrubs of damaged replicas");
+  coverage_.count("damaged blocks repaired", damaged.size());
+  return {};
+}
+
+}  // namespace cairn::simulation
