@@ -14,6 +14,7 @@ enum class SeededBug : uint8_t {
   // nexus
   kAcknowledgeFailedWrite,   // a write that a child failed is acknowledged, and the child stays
   kSkipLog,                  // what a child misses is not logged
+  kSkipIntentLog,            // writes do not wait for the write-intent log
   kSkipRecord,               // a child leaves, and the store still calls it healthy
   kAcknowledgeBeforeRecord,  // a write that a leaving child misses is acknowledged before the record is saved
   kHealthyBeforeRebuild,     // the record calls a child healthy when its rebuild begins
@@ -28,14 +29,13 @@ enum class SeededBug : uint8_t {
   kResyncWrongWay,      // from the child that is behind to the healthy one
   kRebuildWithoutLock,  // segments are copied while they are written
   kForgetFailedCopy,    // a segment that could not be copied counts as copied
-  kFinishUnflushed,     // what was copied is not flushed before others rely on it
   // target and initiator
   kForgetToFence,       // hosts that are no longer allowed stay connected
-  kResendUnsettled,     // writes are sent again while the old controller may still execute them
   kForgetPredecessors,  // a host is let in while its former controller still executes commands
   // pool and disk
   kMetadataOutOfOrder,  // metadata is written without a flush between the steps
   kSkipPageJournal,     // pages are overwritten in place without a copy
+  kUnclearedClusters,   // clusters that others had are handed out as they are
   kIgnoreFua,           // a write with FUA stays in the cache
 };
 
@@ -43,6 +43,7 @@ inline constexpr std::array<std::string_view, 23> kSeededBugNames = {
     "none",
     "acknowledge_failed_write",
     "skip_log",
+    "skip_intent_log",
     "skip_record",
     "acknowledge_before_record",
     "healthy_before_rebuild",
@@ -56,12 +57,11 @@ inline constexpr std::array<std::string_view, 23> kSeededBugNames = {
     "resync_wrong_way",
     "rebuild_without_lock",
     "forget_failed_copy",
-    "finish_unflushed",
     "forget_to_fence",
-    "resend_unsettled",
     "forget_predecessors",
     "metadata_out_of_order",
     "skip_page_journal",
+    "uncleared_clusters",
     "ignore_fua",
 };
 

@@ -395,7 +395,7 @@ void NexusPort::start_write(Op& op) {
     held_.push_back(op);
     return;
   }
-  if (permits_ != nullptr && !is_permitted(op)) {
+  if (permits_ != nullptr && !seeded(SeededBug::kSkipIntentLog) && !is_permitted(op)) {
     held_.push_back(op);
     return;
   }

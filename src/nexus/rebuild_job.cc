@@ -162,7 +162,7 @@ Task<> RebuildJob::run() {
 }
 
 Task<bool> RebuildJob::flush() {
-  if (!destination_->has_volatile_cache() || seeded(SeededBug::kFinishUnflushed)) co_return true;
+  if (!destination_->has_volatile_cache()) co_return true;
   const Status flushed = co_await perform_watched(owner_.copy_watch(), *channel_, {.type = IoType::kFlush});
   if (!flushed.is_success()) log::error("rebuild of {}: {}", child_uri_, flushed.to_string());
   co_return flushed.is_success();

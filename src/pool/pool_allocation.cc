@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/seeded_bug.h"
 #include "pool/cluster_reservation.h"
 #include "pool/io_batch.h"
 #include "pool/metadata_change.h"
@@ -288,7 +289,7 @@ Task<> Pool::allocate(std::vector<ReplicaStep*> steps) {
 }
 
 Task<Result<>> Pool::zero_clusters(std::vector<uint32_t> clusters) {
-  if (clusters.empty()) co_return Result<>{};
+  if (clusters.empty() || seeded(SeededBug::kUnclearedClusters)) co_return Result<>{};
   std::ranges::sort(clusters);
   IoBatch batch(*home_port_->channel);
   constexpr uint64_t kMaxRunBytes = uint64_t{1} << 30;

@@ -8,7 +8,6 @@
 #include "base/abandonment.h"
 #include "base/check.h"
 #include "base/log.h"
-#include "base/seeded_bug.h"
 #include "nvmf/host/nvme_channel.h"
 #include "runtime/reactor.h"
 #include "runtime/task_waits.h"
@@ -408,7 +407,7 @@ Task<> NvmeDevice::give_up(Path& path) {
       co_await call_on(lane->reactor(), [&lane, &path] { return lane->disconnect(path.index); });
     }
   }
-  const bool settled = seeded(SeededBug::kResendUnsettled) || co_await path.controller->settle();
+  const bool settled = co_await path.controller->settle();
   co_await path.controller->disconnect(false);
   const auto guard = co_await lock_lanes();
   for (auto& lane : lanes_) {
