@@ -82,9 +82,7 @@ void KernelStream::received_all(std::span<const std::byte> data) {
   if (data.size() >= kWorthHalving) {
     const size_t half = data.size() / 2;
     received(data.first(half));
-    for (KernelStream* stream = attention_.first(); stream != nullptr; stream = attention_.next(*stream)) {
-      stream->send_early();
-    }
+    send_early();
     data = data.subspan(half);
   }
   received(data);

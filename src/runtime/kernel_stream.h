@@ -77,8 +77,8 @@ class KernelStream : public Stream, public ListLink<> {
     if (state_ == State::kOpen) handler_->on_receive(data);
   }
   // The same for all that the peer has sent so far, in two halves when it is more than a little: what the first leads
-  // to, on whatever stream, is sent before the second is looked at. The peer may be waiting for it, and both sides
-  // would take turns instead of working at the same time.
+  // to is sent before the second is looked at. The peer may be waiting for it, and both sides would take turns instead
+  // of working at the same time.
   void received_all(std::span<const std::byte> data);
   // Sends what waits, if it can be done at once.
   virtual void send_early() {}
