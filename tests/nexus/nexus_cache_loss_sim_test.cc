@@ -256,6 +256,40 @@ TEST(NexusCacheLoss, WhatIsSureBeforeAWaitIsNotAfterIt) {
   });
 }
 
+// The process ends while somebody waits for the flush: the child is not torn out of a nexus that still serves.
+TEST(NexusCacheLoss, ANexusEndsWhileAFlushHangs) {
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    SCOPED_TRACE(fmt::format("seed {}", seed));
+    FaultSite site(seed);
+    write(site, 1);
+    for (const size_t child : {1, 2}) hang(site, child, true);
+    std::optional<Result<>> removed;
+    bool ended = false;
+    auto spawn = [&](const char* name, Task<> task) {
+      const runtime::Reactor::Scope scope(site.engine().reactor(0));
+      site.engine().reactor(0).spawn(name, std::move(task));
+    };
+    spawn("remove", [](FaultSite& its_site, std::optional<Result<>>& result) -> Task<> {
+      result = co_await its_site.nexus().remove_child(its_site.uri(0));
+    }(site, removed));
+    site.world().run_for(milliseconds(500));
+    EXPECT_FALSE(removed);
+    for (unsigned i = 0; i < site.engine().num_reactors(); ++i) {
+      const runtime::Reactor::Scope scope(site.engine().reactor(i));
+      site.process().channels[i].reset();
+    }
+    spawn("end", [](NexusRegistry& nexuses, bool& done) -> Task<> {
+      co_await nexuses.destroy_all();
+      done = true;
+    }(*site.process().nexuses, ended));
+    site.world().run_for(milliseconds(100));
+    for (const size_t child : {1, 2}) hang(site, child, false);
+    site.run_until([&] { return removed && ended; });
+    EXPECT_FALSE(*removed);
+    site.end();
+  }
+}
+
 // A healthy child that keeps the flush holds up nobody for long.
 TEST(NexusCacheLoss, AnotherOneIsAskedWhenAFlushHangs) {
   for_seeds(5, [](FaultSite& site) {
