@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "block/device.h"
 #include "block/io_wait.h"
+#include "nexus/bounded_flush.h"
 #include "runtime/reactor.h"
 
 namespace cairn::nexus {
@@ -502,33 +503,22 @@ void IntentLog::sweep_in_background() {
   }(*this));
 }
 
-// No longer than a child may keep an I/O; what does not end by then ends by itself.
+// No longer than a child may keep an I/O.
 Task<bool> IntentLog::flush(size_t slot, std::shared_ptr<block::Device> device) {
-  struct Flush {
-    bool ended = false;
-    Status status;
-  };
-  const auto flush = std::make_shared<Flush>();
+  const auto flush = std::make_shared<BoundedFlush>();
   ++num_tasks_;
   Reactor::current().spawn(
       "intent log flush",
-      [](IntentLog& log, std::shared_ptr<block::Device> its_device, std::shared_ptr<Flush> its_flush) -> Task<> {
-        its_flush->status = Status::generic(nvme::GenericStatus::kInternalError);
-        if (auto channel = co_await its_device->open_channel(); channel) {
-          its_flush->status = co_await block::perform(**channel, {.type = IoType::kFlush});
-        }
-        its_flush->ended = true;
+      [](IntentLog& log, std::shared_ptr<block::Device> its_device, std::shared_ptr<BoundedFlush> its_flush) -> Task<> {
+        co_await BoundedFlush::run(std::move(its_flush), std::move(its_device));
         --log.num_tasks_;
         log.changed_.pulse();
       }(*this, std::move(device), flush));
-  const runtime::Deadline deadline(co_await runtime::current_context(), child_timeout_);
-  while (!flush->ended) {
-    if (!co_await changed_.wait()) co_return false;
-  }
-  if (!flush->status.is_success()) log::warn("write-intent log: flush: {}", flush->status.to_string());
+  const Status flushed = co_await flush->wait(child_timeout_);
+  if (!flushed.is_success()) log::warn("write-intent log: flush: {}", flushed.to_string());
   // Who has been replaced must not go on because it only flushes.
-  if (failure_of(flush->status).conflict) owner_.on_log_failed(slot, failure_of(flush->status));
-  co_return flush->status.is_success();
+  if (failure_of(flushed).conflict) owner_.on_log_failed(slot, failure_of(flushed));
+  co_return flushed.is_success();
 }
 
 Task<> IntentLog::sweep(bool at_once) {

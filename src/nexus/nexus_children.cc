@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 #include "base/seeded_bug.h"
-#include "block/io_wait.h"
+#include "nexus/bounded_flush.h"
 #include "nexus/geometry.h"
 #include "nexus/nexus.h"
 #include "nexus/nexus_error.h"
@@ -139,24 +139,14 @@ Task<bool> Nexus::is_replaced(ChildPtr child, Duration limit) {
   co_return false;
 }
 
-// What does not end in time ends by itself.
 Task<bool> Nexus::flush_child(ChildPtr child, Duration limit) {
-  struct Flush {
-    nvme::Status status = nvme::Status::generic(nvme::GenericStatus::kInternalError);
-    runtime::Event ended;
-  };
-  const auto flush = std::make_shared<Flush>();
-  run_in_background("flush child", [device = child->device, flush](Nexus&) mutable -> Task<> {
-    if (auto channel = co_await device->open_channel(); channel) {
-      flush->status = co_await block::perform(**channel, {.type = block::IoType::kFlush});
-    }
-    device.reset();
-    flush->ended.set();
+  const auto flush = std::make_shared<BoundedFlush>();
+  run_in_background("flush child", [device = child->device, flush](Nexus&) mutable {
+    return BoundedFlush::run(flush, std::move(device));
   });
-  const runtime::Deadline deadline(co_await runtime::current_context(), limit);
-  if (auto waited = co_await flush->ended.wait(); !waited) co_return false;
-  if (failure_of(flush->status).conflict) on_conflict(child->uri);
-  co_return flush->status.is_success();
+  const nvme::Status flushed = co_await flush->wait(limit);
+  if (failure_of(flushed).conflict) on_conflict(child->uri);
+  co_return flushed.is_success();
 }
 
 Task<Result<>> Nexus::retire_by_hand(ChildPtr child, FaultReason reason) {
