@@ -12,7 +12,7 @@ void fill_pool(const pool::PoolInfo& info, api::Pool& out) {
   out.set_uuid(info.uuid.to_string());
   out.set_name(info.name);
   out.add_disks(info.disk_uri);
-  out.set_state(api::POOL_ONLINE);
+  out.set_state(info.needs_import ? api::POOL_DEGRADED : api::POOL_ONLINE);
   out.set_capacity(info.capacity);
   out.set_used(info.used);
   out.set_pooltype(api::Lvs);

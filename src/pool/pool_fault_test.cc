@@ -191,6 +191,43 @@ TEST_P(PoolFaultTest, FailureAtEveryWrite) {
   log::set_level(log::Level::kInfo);
 }
 
+// Nothing can be changed any more, and whoever asks for the pool is told so.
+TEST_P(PoolFaultTest, HalfWrittenMetadataIsSeen) {
+  log::set_level(log::Level::kOff);
+  bool seen = false;
+  for (uint64_t limit = 0; !seen && !HasFailure(); ++limit) {
+    SCOPED_TRACE(fmt::format("after {} writes", limit));
+    TestSite site({.seed = limit + 1});
+    auto pool = site.create("tpool", kMiB);
+    ASSERT_TRUE(site.create_replica(*pool, 1, kNumClusters * kMiB, true));
+    for (uint64_t cluster = 0; cluster < 12; ++cluster) {
+      ASSERT_TRUE(site.write("r1", cluster * kMiB, pattern(kWritten, 77)).is_success());
+    }
+    if (GetParam().with_snapshot) {
+      ASSERT_TRUE(site.run(pool->create_snapshot(site.replica("r1"), snapshot_request("s1", 11))));
+      ASSERT_TRUE(site.write("r1", kMiB, pattern(kWritten, 77)).is_success());
+    }
+    EXPECT_FALSE(pool->info().needs_import);
+    if (run_with_fault(site, GetParam(), {512, true, false, false}, limit)) break;
+    seen = pool->info().needs_import;
+    const auto created = site.create_replica(*pool, 9, kMiB, true);
+    if (!seen) continue;
+    ASSERT_FALSE(created);
+    EXPECT_NE(created.error().to_string().find("the pool has to be imported again"), std::string::npos)
+        << created.error().to_string();
+    pool.reset();
+    ASSERT_TRUE(site.run(site.pools().export_pool("tpool")));
+    pool = site.import();
+    ASSERT_NE(pool, nullptr);
+    EXPECT_FALSE(pool->info().needs_import);
+    EXPECT_TRUE(site.create_replica(*pool, 9, kMiB, true));
+    pool.reset();
+    EXPECT_TRUE(site.run(site.pools().export_pool("tpool")));
+  }
+  EXPECT_TRUE(seen);
+  log::set_level(log::Level::kInfo);
+}
+
 INSTANTIATE_TEST_SUITE_P(Operations, PoolFaultTest, testing::ValuesIn(operations()),
                          [](const auto& info) { return info.param.name; });
 
