@@ -65,8 +65,12 @@ class TestEtcd {
       CAIRN_CHECK(!"no etcd");
     }
   }
-  // Stands still, with its connections open; and goes on.
-  void pause() { kill(process_, SIGSTOP); }
+  // Stands still, with its connections open; and goes on. Until all its threads have stopped it may still answer.
+  void pause() {
+    kill(process_, SIGSTOP);
+    siginfo_t info;
+    CAIRN_CHECK(waitid(P_PID, static_cast<id_t>(process_), &info, WSTOPPED | WEXITED | WNOWAIT) == 0);
+  }
   void resume() { kill(process_, SIGCONT); }
   void end(int signal) {
     if (process_ < 0) return;

@@ -60,10 +60,10 @@ class EngineTarget:
             self.engine.stop()
 
     def pause(self) -> None:
-        os.kill(self.engine.pid, signal.SIGSTOP)
+        self.engine.freeze()
 
     def resume(self) -> None:
-        os.kill(self.engine.pid, signal.SIGCONT)
+        self.engine.thaw()
 
     @property
     def address(self) -> str:

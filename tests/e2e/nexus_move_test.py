@@ -1,8 +1,6 @@
 """A volume moves: a second nexus takes over the replicas of one that is still alive, which cannot write any more."""
 
 import asyncio
-import os
-import signal
 import unittest
 
 from engine_case import Engine, settled
@@ -55,13 +53,13 @@ class Move(NexusCase):
         self.create_on(self.old, "--resv-key", OLD_KEY, "--resv-type", kind)
         old_host = await self.host_of(self.old)
         await old_host.write(0, b"1" * BLOCK)
-        os.kill(self.old.pid, signal.SIGSTOP)
+        self.old.freeze()
         late = asyncio.create_task(old_host.write(0, b"9" * BLOCK))
         self.create_on(self.new, "--resv-key", NEW_KEY, "--preempt-key", OLD_KEY, "--resv-type", kind)
         new_host = await self.host_of(self.new)
         self.assertEqual(await new_host.read(0, 1), b"1" * BLOCK)
         await new_host.write(0, b"2" * BLOCK)
-        os.kill(self.old.pid, signal.SIGCONT)
+        self.old.thaw()
         with self.assertRaises(CommandFailed):
             await late
         await self.expect_shut_down(self.old)

@@ -3,8 +3,6 @@ what it wrote."""
 
 import asyncio
 import json
-import os
-import signal
 import unittest
 import urllib.parse
 
@@ -51,10 +49,10 @@ class ReconnectTest(EngineCase):
     async def check_stopped_and_continued(self, parameters: str) -> None:
         with self.new_engine() as engine:
             load = await self.start_load(engine, self.share(engine, parameters))
-            os.kill(engine.pid, signal.SIGSTOP)
+            engine.freeze()
             await asyncio.sleep(AWAY_S)
             self.assertIsNone(load.returncode)
-            os.kill(engine.pid, signal.SIGCONT)
+            engine.thaw()
             await self.finish(load)
 
     async def test_stopped_and_continued(self) -> None:

@@ -112,7 +112,7 @@ class Engine:
 
     def freeze(self) -> None:
         """SIGSTOP: the process stands still, its connections stay open."""
-        self._process.send_signal(signal.SIGSTOP)
+        child_process.freeze(self._process.pid)
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)

@@ -51,7 +51,7 @@ class Etcd:
 
     def pause(self) -> None:
         """It stands still, with its connections open, until it goes on."""
-        self._process.send_signal(signal.SIGSTOP)
+        child_process.freeze(self._process.pid)
 
     def resume(self) -> None:
         self._process.send_signal(signal.SIGCONT)
