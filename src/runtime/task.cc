@@ -1,7 +1,5 @@
 #include "runtime/task.h"
 
-#include <fmt/format.h>
-
 #include "runtime/reactor.h"
 #include "runtime/task_waits.h"
 
@@ -27,9 +25,9 @@ void Suspension::finish() {
 std::optional<Error> Suspension::stop_error(const TaskContext& context) {
   if (!context.stop_reason()) return std::nullopt;
   if (*context.stop_reason() == Code::kDeadlineExceeded) {
-    return Error(Code::kDeadlineExceeded, fmt::format("{}: the time allowed has passed", context.name()));
+    return Error(Code::kDeadlineExceeded, std::string(context.name()) + ": the time allowed has passed");
   }
-  return Error(*context.stop_reason(), fmt::format("{}: cancelled", context.name()));
+  return Error(*context.stop_reason(), std::string(context.name()) + ": cancelled");
 }
 
 void TaskContext::cancel() {

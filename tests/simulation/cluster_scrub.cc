@@ -29,11 +29,18 @@ Task<Result<std::vector<std::byte>>> flush_and_read(std::shared_ptr<nexus::Nexus
   co_return data;
 }
 
-// Where a disk holds these bytes, block by block.
-std::vector<uint64_t> find_block(std::span<const std::byte> disk, std::span<const std::byte> block) {
+// Where a disk holds one of these blocks.
+std::vector<uint64_t> find_blocks(const sim::FileSystem& files, const std::vector<std::span<const std::byte>>& blocks) {
   std::vector<uint64_t> offsets;
-  for (uint64_t at = 0; at < disk.size(); at += kBlockBytes) {
-    if (std::memcmp(&disk[at], block.data(), kBlockBytes) == 0) offsets.push_back(at);
+  std::vector<std::byte> some(64 << 10);
+  static_assert(Cluster::kDiskBytes % (64 << 10) == 0);
+  for (uint64_t start = 0; start < Cluster::kDiskBytes; start += some.size()) {
+    files.read_content(kDisk, start, some);
+    for (uint64_t at = 0; at < some.size(); at += kBlockBytes) {
+      const bool is_one = std::ranges::any_of(
+          blocks, [&](const auto& block) { return std::memcmp(&some[at], block.data(), kBlockBytes) == 0; });
+      if (is_one) offsets.push_back(start + at);
+    }
   }
   return offsets;
 }
@@ -48,17 +55,18 @@ std::string Cluster::damage_and_scrub() {
   const auto data = run_on(target, flush_and_read(nexus, kNumBlocks));
   if (!data || !*data) return fmt::format("scrub: {}", data ? data->error().to_string() : "a read takes for ever");
   const size_t damaged_node = random.below(kNumStorage);
-  const auto content = storage_[damaged_node]->files().content(kDisk);
   std::set<uint64_t> damaged;
+  std::vector<std::span<const std::byte>> blocks;
   for (uint64_t left = 1 + random.below(kMostDamaged); left > 0; --left) {
     const uint64_t lba = random.below(kNumBlocks);
     const auto block = std::span(**data).subspan(lba * kBlockBytes, kBlockBytes);
     if (std::ranges::all_of(block, [](std::byte byte) { return byte == std::byte{0}; })) continue;  // it is everywhere
-    if (!damaged.insert(lba).second) continue;
-    // Also where it was once: what is free now.
-    for (const uint64_t offset : find_block(*content, block)) {
-      storage_[damaged_node]->files().flip_bits(kDisk, offset + random.below(kBlockBytes), std::byte{0x10});
-    }
+    if (damaged.insert(lba).second) blocks.push_back(block);
+  }
+  // Also where they were once: what is free now.
+  sim::FileSystem& files = storage_[damaged_node]->files();
+  for (const uint64_t offset : find_blocks(files, blocks)) {
+    files.flip_bits(kDisk, offset + random.below(kBlockBytes), std::byte{0x10});
   }
   {
     const runtime::Reactor::Scope scope(target.reactor(0));

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cstring>
 #include <memory>
 
 #include "runtime/file_descriptor.h"
@@ -20,13 +21,20 @@ struct FreeProbe {
 };
 using Probe = std::unique_ptr<std::remove_pointer_t<blkid_probe>, FreeProbe>;
 
+// Zeroes are there already.
 Result<> write_all(int fd, std::span<const std::byte> bytes, uint64_t offset) {
   while (!bytes.empty()) {
-    const ssize_t written = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return fail(Error::from_errno(errno, "copy of a device's ends"));
-    bytes = bytes.subspan(static_cast<size_t>(written));
-    offset += static_cast<uint64_t>(written);
+    const auto piece = bytes.first(std::min<size_t>(bytes.size(), 4096));
+    size_t done = piece.size();
+    const bool zeroes = piece[0] == std::byte{0} && std::memcmp(piece.data(), &piece[1], piece.size() - 1) == 0;
+    if (!zeroes) {
+      const ssize_t written = ::pwrite(fd, piece.data(), piece.size(), static_cast<off_t>(offset));
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) return fail(Error::from_errno(errno, "copy of a device's ends"));
+      done = static_cast<size_t>(written);
+    }
+    bytes = bytes.subspan(done);
+    offset += done;
   }
   return {};
 }
