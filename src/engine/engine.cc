@@ -70,7 +70,9 @@ runtime::Task<Result<>> Engine::start_on_primary() {
   initiator.host = nvmf::host::make_host_identity(options_.host_nqn, options_.host_id);
   nvmf::host::add_nvmf_schemes(*registry_, initiator);
 
-  target_ = std::make_unique<nvmf::target::Target>(options_.target, reactors_->reactors());
+  nvmf::target::Options target_options = options_.target;
+  target_options.boot_id = boot_id();
+  target_ = std::make_unique<nvmf::target::Target>(std::move(target_options), reactors_->reactors());
   // Subsystems are reached on both ports; the replica port is the one that URIs and the discovery log name.
   for (const auto& [port, advertised] :
        {std::pair(options_.replica_port, true), std::pair(options_.nexus_port, false)}) {

@@ -19,5 +19,17 @@ TEST(NodeIdentity, WithoutMachineId) {
   EXPECT_EQ(node_identity("mayastor-node", "/nonexistent"), "");  // the default tells nothing
 }
 
+TEST(BootId, OfThisKernel) {
+  EXPECT_FALSE(boot_id().is_nil());
+  EXPECT_EQ(boot_id(), boot_id());
+}
+
+TEST(BootId, WithoutOne) {
+  EXPECT_TRUE(boot_id("/nonexistent").is_nil());
+  const std::string path = testing::TempDir() + "boot-id";
+  std::ofstream(path) << "not an id\n";
+  EXPECT_TRUE(boot_id(path).is_nil());
+}
+
 }  // namespace
 }  // namespace cairn::engine

@@ -237,8 +237,9 @@ class Nexus final : public block::Device,
   void on_device_removed(Child& child);
   void on_child_unreachable(Child& child);
   // The device of a remote child was connected anew; no I/O goes to it before this has ended. Error: as little after.
-  static runtime::Task<Result<>> look_at_reconnected(std::shared_ptr<Nexus> nexus, ChildPtr child);
-  runtime::Task<Result<>> on_reconnected(ChildPtr child);
+  static runtime::Task<Result<>> look_at_reconnected(std::shared_ptr<Nexus> nexus, ChildPtr child,
+                                                           bool cache_lost);
+  runtime::Task<Result<>> on_reconnected(ChildPtr child, bool cache_lost);
   // With `health_` held, of one with a volatile cache.
   runtime::Task<> restore_lost_writes(ChildPtr child);
   runtime::Task<> distrust_copies_of_last();

@@ -58,8 +58,8 @@ Task<Result<>> Nexus::attach(ChildPtr child, bool in_sync) {
   child->role = in_sync ? SlotRole::kReader : SlotRole::kAway;
   child->device->add_listener(*child);
   if (auto* remote = dynamic_cast<nvmf::host::NvmeDevice*>(child->device.get()); remote != nullptr) {
-    remote->set_reconnect_hook([nexus = weak_from_this(), its = std::weak_ptr<Child>(child)]() {
-      return look_at_reconnected(std::static_pointer_cast<Nexus>(nexus.lock()), its.lock());
+    remote->set_reconnect_hook([nexus = weak_from_this(), its = std::weak_ptr<Child>(child)](bool cache_lost) {
+      return look_at_reconnected(std::static_pointer_cast<Nexus>(nexus.lock()), its.lock(), cache_lost);
     });
   }
   co_return Result<>{};

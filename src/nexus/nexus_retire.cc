@@ -112,15 +112,15 @@ void Nexus::end_remote_io(Child& child) {
 }
 
 // In a task of its own: that of the device may be cancelled, and a change of health must not end half-way.
-Task<Result<>> Nexus::look_at_reconnected(std::shared_ptr<Nexus> nexus, ChildPtr child) {
+Task<Result<>> Nexus::look_at_reconnected(std::shared_ptr<Nexus> nexus, ChildPtr child, bool cache_lost) {
   if (nexus == nullptr || child == nullptr) co_return fail(Code::kCancelled, "the nexus is gone");
   struct Look {
     Result<> result;
     runtime::Event ended;
   };
   const auto look = std::make_shared<Look>();
-  nexus->run_in_background("look at child", [child, look](Nexus& owner) -> Task<> {
-    look->result = co_await owner.on_reconnected(child);
+  nexus->run_in_background("look at child", [child, cache_lost, look](Nexus& owner) -> Task<> {
+    look->result = co_await owner.on_reconnected(child, cache_lost);
     look->ended.set();
   });
   nexus.reset();
@@ -131,11 +131,11 @@ Task<Result<>> Nexus::look_at_reconnected(std::shared_ptr<Nexus> nexus, ChildPtr
 
 // Its engine may have been started anew, and then it may not know any more whose it is; nor have what it had
 // acknowledged since the last flush, if it was the node.
-Task<Result<>> Nexus::on_reconnected(ChildPtr child) {
+Task<Result<>> Nexus::on_reconnected(ChildPtr child, bool cache_lost) {
   if (auto renewed = co_await renew_reservation(child); !renewed) co_return renewed;
   auto has_left = [&child] { return child->state != ChildState::kOpen || child->device == nullptr; };
   if (has_left()) co_return fail(Code::kCancelled, "the child has left");
-  const bool may_have_lost = child->device->has_volatile_cache() && unflushed_ != nullptr &&
+  const bool may_have_lost = cache_lost && child->device->has_volatile_cache() && unflushed_ != nullptr &&
                              !seeded(SeededBug::kTrustReconnected) && state_ != NexusState::kInit;
   if (!may_have_lost) co_return Result<>{};
   // Who takes another child out may be waiting for this one. Roles are not changed here, nor is anybody promoted there.

@@ -124,7 +124,10 @@ struct IdentifyController {
   uint16_t ofcs = 0;    // bit 0: Disconnect
   uint8_t reserved1806[242] = {};
   PowerStateDescriptor psd[32]{};
-  char vendor3072[1024] = {};  // a C string; of Cairn: kPredecessorsEnd
+  char vendor3072[64] = {};  // a C string; of Cairn: kPredecessorsEnd
+  uint8_t boot_id[16] = {};  // of Cairn, with that string: the node's boot, 0: not told. While it stays the same, what
+                             // the controller's devices had acknowledged is there, whatever became of its process.
+  uint8_t vendor3152[944] = {};
 
   // Connect of an admin queue waits until controllers of the same host that are ending have no command left.
   static constexpr std::string_view kPredecessorsEnd = "cairn:predecessors-end";
@@ -237,6 +240,7 @@ static_assert(offsetof(IdentifyController, mnan) == 540 && offsetof(IdentifyCont
 static_assert(offsetof(IdentifyController, subnqn) == 768 && offsetof(IdentifyController, ioccsz) == 1792);
 static_assert(offsetof(IdentifyController, msdbd) == 1803 && offsetof(IdentifyController, ofcs) == 1804);
 static_assert(offsetof(IdentifyController, psd) == 2048 && offsetof(IdentifyController, vendor3072) == 3072);
+static_assert(offsetof(IdentifyController, boot_id) == 3136 && sizeof(IdentifyController) == 4096);
 
 // CNS 06h, CSI 00h. Sizes are 2^n pages of CAP.MPSMIN; 0 = no limit.
 struct IdentifyNvmController {

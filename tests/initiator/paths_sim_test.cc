@@ -10,6 +10,7 @@ namespace {
 
 using block::IoType;
 using nvme::AnaState;
+using runtime::sim::CrashKind;
 using runtime::sim::Node;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
@@ -51,6 +52,39 @@ TEST(Paths, OneIsLostAndTheOtherCarriesOn) {
     }
     load.stop();
     load.finish();
+    site.end();
+  }
+}
+
+// Each way is looked at when it is there again; what the node has lost is told once, by whichever comes first.
+TEST(Paths, ALostCacheIsToldOnce) {
+  for (uint64_t seed = 1; seed <= 4; ++seed) {
+    InitiatorSite site({.seed = seed, .aio = true});
+    add_second_path(site);
+    ASSERT_TRUE(site.open(InitiatorSite::uri("paths=10.0.0.3:8420&keep_alive_ms=1000")));
+    auto both_connected = [&] {
+      const auto paths = site.device().paths();
+      return paths[0].connected && paths[1].connected;
+    };
+    site.run_until(both_connected);
+    size_t looked = 0, lost = 0;
+    site.device().set_reconnect_hook([&](bool cache_lost) -> runtime::Task<Result<>> {
+      ++looked;
+      if (!cache_lost || ++lost > 1) co_return Result<>{};
+      co_return fail(Code::kUnavailable, "not now");  // no note was taken of it
+    });
+    auto restart = [&](CrashKind kind) {
+      looked = lost = 0;
+      site.site().target_node().crash(kind);
+      site.run_until([&] { return !site.device().paths()[0].connected && !site.device().paths()[1].connected; });
+      site.site().restart_target();
+      site.run_until([&] { return both_connected() && looked >= (lost == 0 ? 2 : 3); });
+    };
+    restart(CrashKind::kPowerLoss);
+    EXPECT_EQ(lost, 2u);
+    restart(CrashKind::kKill);
+    EXPECT_EQ(lost, 0u);
+    site.device().set_reconnect_hook(nullptr);
     site.end();
   }
 }

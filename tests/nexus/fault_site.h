@@ -43,7 +43,7 @@ inline std::vector<runtime::Reactor*> reactors_of(sim::Node& node) {
 // Exports its disk.
 class StorageProcess final : public sim::NodeProgram {
  public:
-  explicit StorageProcess(sim::Node& node) : target(nvmf::target::Options{}, reactors_of(node)) {
+  explicit StorageProcess(sim::Node& node) : target({.boot_id = node.boot_id()}, reactors_of(node)) {
     block::add_aio_scheme(devices);
     runtime::Reactor::current().spawn("set up", set_up(node));
   }

@@ -46,12 +46,16 @@ void flush(FaultSite& site) {
 }
 
 // Off and on again, so fast that nothing times out; the engine learns of it at once.
-void lose_power(FaultSite& site, size_t child) {
+void crash(FaultSite& site, size_t child, sim::CrashKind kind) {
   sim::Node& node = site.storage(child);
-  node.crash(sim::CrashKind::kPowerLoss);
+  node.crash(kind);
   site.start_storage(node);
   site.run_until([&] { return site.storage_ready(); });
   site.world().network().reset_connections(site.engine(), node);
+}
+
+void lose_power(FaultSite& site, size_t child) {
+  crash(site, child, sim::CrashKind::kPowerLoss);
 }
 
 size_t num_rebuilds_ended(FaultSite& site) {
@@ -203,6 +207,38 @@ TEST(NexusCacheLoss, TheLastChildThatIsThereStays) {
       expect_on_local_disk(site, 2);
     });
   }
+}
+
+// What the disk of a node has in its cache outlives the process that wrote it.
+TEST(NexusCacheLoss, AChildWhoseProcessWasKilledHasEverything) {
+  for_seeds(5, [](FaultSite& site) {
+    write(site, 2);
+    crash(site, 1, sim::CrashKind::kKill);
+    write(site, 3);
+    site.world().run_for(seconds(10));
+    EXPECT_TRUE(site.whole());
+    EXPECT_EQ(num_rebuilds_ended(site), 0u);
+  });
+}
+
+// It is not made equal to one that has lost power, which nobody has noticed yet.
+TEST(NexusCacheLoss, AKilledChildAndOneThatHasLostPower) {
+  for_seeds(5, [](FaultSite& site) {
+    fault(site, 0);
+    write(site, 2);
+    sim::Node& silent = site.storage(2);
+    site.world().network().cut_both(site.engine(), silent);
+    silent.crash(sim::CrashKind::kPowerLoss);
+    site.start_storage(silent);
+    crash(site, 1, sim::CrashKind::kKill);
+    site.world().run_for(seconds(1));
+    site.world().network().heal_all();
+    site.world().network().reset_connections(site.engine(), silent);
+    bring_online(site, 0);
+    mend(site);
+    flush(site);
+    expect_on_local_disk(site, 2);
+  });
 }
 
 // A copier's read waits in a child that loses power. When the child answers it is known as one that may have lost

@@ -148,17 +148,19 @@ void Cluster::forget_volatile() {
   coverage_.count("all healthy replicas have lost their caches");
 }
 
-bool Cluster::left_by_hand(const ReplicaEntry& replica) {
+// By hand, or to be made equal to others: it was there, with all that it had.
+bool Cluster::left_without_need(const ReplicaEntry& replica) {
   if (!volume_.target || !storage_[*volume_.target]->running()) return false;
   const auto nexus = engine(*volume_.target).nexuses->find(EngineProgram::nexus_name(volume_.spec));
   if (nexus == nullptr) return false;
   return std::ranges::any_of(nexus->children(), [&](const nexus::ChildInfo& child) {
-    return child.uri.ends_with("uuid=" + replica.uuid.to_string()) && child.reason == nexus::FaultReason::kOffline;
+    return child.uri.ends_with("uuid=" + replica.uuid.to_string()) &&
+           (child.state == nexus::ChildState::kOpen || child.reason == nexus::FaultReason::kOffline);
   });
 }
 
 // A child fails while all others have lost their caches and the nexus has not noticed: what was not flushed goes with
-// it. By hand it must not be let go then.
+// it. Without need it must not be let go then.
 void Cluster::note_loss_by_leaving(const HealthRecord& before, const HealthRecord& record) {
   auto is_healthy = [](const HealthRecord& in, const ReplicaEntry& replica) {
     const auto child = std::ranges::find(in.children, replica.uuid.to_string(), &HealthRecord::Child::uuid);
@@ -168,7 +170,7 @@ void Cluster::note_loss_by_leaving(const HealthRecord& before, const HealthRecor
   for (const ReplicaEntry& replica : volume_.replicas) {
     if (replica.volatile_loss) continue;
     if (is_healthy(record, replica)) return;
-    cache_left |= is_healthy(before, replica) && !left_by_hand(replica);
+    cache_left |= is_healthy(before, replica) && !left_without_need(replica);
   }
   if (!cache_left) return;
   client_state_.history.lose_volatile();

@@ -63,7 +63,7 @@ class Cluster {
   void forget_volatile();
   void note_record(const std::string& key, const HealthRecord& record);
   void note_loss_by_leaving(const HealthRecord& before, const HealthRecord& record);
-  bool left_by_hand(const ReplicaEntry& replica);
+  bool left_without_need(const ReplicaEntry& replica);
   void crash_client(sim::CrashKind kind);
   bool wait_until(const std::function<bool()>& done, Duration limit);
   std::string describe();

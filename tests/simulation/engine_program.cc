@@ -31,7 +31,7 @@ pool::PoolOptions pool_options(engine::Shares& shares) {
 }  // namespace
 
 EngineProgram::EngineProgram(sim::Node& node, sim::Node& store_node, uint64_t boot, const nexus::RebuildLimits& limits)
-    : target(nvmf::target::Options{}, reactors_of(node)),
+    : target({.boot_id = node.boot_id()}, reactors_of(node)),
       shares(target, {.address = *runtime::SocketAddress::ip(node.addresses().front(), kTargetPort),
                       .ptpl_dir = {},
                       .ana_reporting = true}),

@@ -152,6 +152,7 @@ Task<Result<>> Controller::identify_controller() {
   acwu_ = data->acwu;
   fused_ = (data->fuses & nvme::IdentifyController::kFusesCompareAndWrite) != 0;
   predecessors_end_ = nvme::get_c_string(data->vendor3072) == nvme::IdentifyController::kPredecessorsEnd;
+  info_.boot_id = predecessors_end_ ? Uuid(std::to_array(data->boot_id)) : Uuid();
   volatile_cache_ = (data->vwc & nvme::IdentifyController::kVwcPresent) != 0;
   max_transfer_shift_ = data->mdts;
   kas_ = std::chrono::milliseconds(100) * data->kas;

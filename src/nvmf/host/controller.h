@@ -51,6 +51,7 @@ struct ControllerInfo {
   bool reservations = false;
   uint32_t max_ana_groups = 0;
   uint8_t async_events = 0;
+  Uuid boot_id{};  // of its node (nvme::IdentifyController::boot_id); nil: not known
 };
 
 class Controller final : private QueuePair::Owner {

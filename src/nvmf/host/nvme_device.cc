@@ -119,6 +119,7 @@ NvmeDevice::NvmeDevice(std::unique_ptr<const ConnectionOptions> options,
   paths_[connected]->connected = paths_[connected]->was_connected = true;
   paths_[connected]->lost = !paths_[connected]->controller->connected();  // before anybody listened
   paths_[connected]->ana_changed = true;
+  note_boot(paths_[connected]->controller->info().boot_id);
   for (auto& path : paths_) path->task = home().spawn("nvmf host path", run_path(*path));
 }
 
@@ -354,9 +355,12 @@ Task<Result<>> NvmeDevice::bring_into_use(Path& path) {
   auto state = co_await path.controller->read_ana_state();
   if (!state) co_return fail(std::move(state.error()));
   path.gone = false;
-  // Also a way that is new: while no other one is in use, nobody knows what has become of the namespace.
+  const Uuid boot_id = path.controller->info().boot_id;
+  // Also a way that is new: while no other one is in use, nobody knows what has become of the namespace; nor when the
+  // others do not know yet that the node has been started anew.
   const Path* const other = connected_path();
-  const bool anew = std::exchange(path.was_connected, true) || other == nullptr || !usable(other->ana);
+  const bool anew = std::exchange(path.was_connected, true) || other == nullptr || !usable(other->ana) ||
+                    (!boot_id.is_nil() && !is_boot_looked_at(boot_id));
   const bool look_first = anew && reconnect_hook_ != nullptr;
   path.ana = look_first ? AnaState::kChange : *state;
   {
@@ -368,25 +372,28 @@ Task<Result<>> NvmeDevice::bring_into_use(Path& path) {
   }
   path.refused_since.reset();
   set_unreachable(false);
-  if (!look_first) co_return Result<>{};
-  if (auto looked = co_await look(path); !looked) co_return looked;
+  if (!look_first) {
+    note_boot(boot_id);
+    co_return Result<>{};
+  }
+  if (auto looked = co_await look(path, boot_id); !looked) co_return looked;
   path.ana = *state;
   co_await tell_lanes(path);
   co_return Result<>{};
 }
 
 // Serves the path as far as the hook needs it.
-Task<Result<>> NvmeDevice::look(Path& path) {
+Task<Result<>> NvmeDevice::look(Path& path, const Uuid& boot_id) {
   struct Look {
     std::optional<Result<>> result;
     runtime::Event& changed;
   };
   const auto look = std::make_shared<Look>(std::nullopt, path.changed);
   runtime::TaskHandle task = home().spawn(
-      "look at reconnected", [](std::function<Task<Result<>>()> hook, std::shared_ptr<Look> its) -> Task<> {
-        its->result = co_await hook();
+      "look at reconnected", [](NvmeDevice& device, Uuid boot_id, std::shared_ptr<Look> its) -> Task<> {
+        its->result = co_await device.run_hook(boot_id);
         its->changed.set();
-      }(reconnect_hook_, look));
+      }(*this, boot_id, look));
   while (!look->result) {
     path.changed.reset();
     if (path.lost || stopping_) task.cancel();
@@ -396,6 +403,25 @@ Task<Result<>> NvmeDevice::look(Path& path) {
   }
   if (*look->result && path.lost) co_return fail(Code::kUnavailable, "the connection was lost again");
   co_return *look->result;
+}
+
+Task<Result<>> NvmeDevice::run_hook(Uuid boot_id) {
+  const auto guard = co_await looking_.lock();
+  if (!guard) co_return fail(guard.error());
+  const ReconnectHook hook = reconnect_hook_;
+  if (hook != nullptr) {
+    if (auto looked = co_await hook(!is_boot_looked_at(boot_id)); !looked) co_return looked;
+  }
+  note_boot(boot_id);
+  co_return Result<>{};
+}
+
+bool NvmeDevice::is_boot_looked_at(const Uuid& boot_id) const {
+  return std::ranges::find(boots_looked_at_, boot_id) != boots_looked_at_.end();
+}
+
+void NvmeDevice::note_boot(const Uuid& boot_id) {
+  if (!boot_id.is_nil() && !is_boot_looked_at(boot_id)) boots_looked_at_.push_back(boot_id);
 }
 
 // Closes everything of a controller and waits until what was sent to it is over.

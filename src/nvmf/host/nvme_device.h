@@ -54,9 +54,12 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   runtime::Task<> abort_io();
 
   // Home reactor. Runs whenever a way to the namespace that was lost is there again, before any I/O goes over it but
-  // for io_command() and the reservations: the peer may have been started anew, and have lost what it had in its cache
-  // or knew of reservations. With an error the way is given up and tried again later. Ends when its task is cancelled.
-  void set_reconnect_hook(std::function<runtime::Task<Result<>>()> hook) { reconnect_hook_ = std::move(hook); }
+  // for io_command() and the reservations, for one way at a time: the peer may have been started anew, and not know of
+  // reservations any more. `cache_lost`: nor may it have what was acknowledged and not flushed, for its node is not
+  // known to have been up all the time. With an error the way is given up and tried again later. Ends when its task is
+  // cancelled.
+  using ReconnectHook = std::function<runtime::Task<Result<>>(bool cache_lost)>;
+  void set_reconnect_hook(ReconnectHook hook) { reconnect_hook_ = std::move(hook); }
 
   // Home reactor only from here. UNAVAILABLE: no path at present, or the connection was lost with the command, which
   // may have been executed all the same: none of these is sent twice.
@@ -124,7 +127,10 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   runtime::Task<> serve_path(Path& path);
   runtime::Task<Result<>> connect_path(Path& path);
   runtime::Task<Result<>> bring_into_use(Path& path);
-  runtime::Task<Result<>> look(Path& path);
+  runtime::Task<Result<>> look(Path& path, const Uuid& boot_id);
+  runtime::Task<Result<>> run_hook(Uuid boot_id);
+  bool is_boot_looked_at(const Uuid& boot_id) const;
+  void note_boot(const Uuid& boot_id);
   runtime::Task<> abort_slow(Path& path);
   runtime::Task<> give_up(Path& path);
   void note_refusal(Path& path, const Error& error);
@@ -148,7 +154,9 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   bool lanes_locked_ = false;
   runtime::Event lanes_unlocked_;     // pulsed
   std::atomic<bool> volatile_cache_;  // of any of the controllers
-  std::function<runtime::Task<Result<>>()> reconnect_hook_;
+  ReconnectHook reconnect_hook_;
+  runtime::Mutex looking_;             // at a way that is there again
+  std::vector<Uuid> boots_looked_at_;  // what was lost before one of them is known to the hook
   bool stopping_ = false;
 };
 

@@ -127,6 +127,7 @@ nvme::IdentifyController identify_controller(Controller& controller) {
   nvme::set_ascii(id.mn, subsystem.options().model_number);
   nvme::set_c_string(id.subnqn, subsystem.nqn());
   nvme::set_c_string(id.vendor3072, IdentifyController::kPredecessorsEnd);
+  std::ranges::copy(options.boot_id.bytes(), std::begin(id.boot_id));
   id.rab = 6;
   id.cmic = IdentifyController::kCmicMultiplePorts | IdentifyController::kCmicMultipleControllers;
   std::ranges::copy(options.command_retry_delay, std::begin(id.crdt));

@@ -10,6 +10,7 @@ using nvme::IdentifyNamespace;
 using std::chrono::seconds;
 
 constexpr uint32_t kDiskBlocks = 32768;
+constexpr Uuid kBootId({1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16});
 
 // The structure without the fields that a test has looked at: all zero.
 template <typename T>
@@ -25,6 +26,7 @@ TEST_F(TargetTest, IdentifyControllerTellsOptionsAndSubsystem) {
   options.command_retry_delay = {1, 20, 300};
   options.keep_alive_granularity = seconds(5);
   options.firmware_revision = "1.2";
+  options.boot_id = kBootId;
   run([&]() -> Task<> {
     TestQueue& admin = queue();
     const uint16_t cntlid = co_await admin.start(kDiskNqn);
@@ -84,6 +86,8 @@ TEST_F(TargetTest, IdentifyControllerTellsOptionsAndSubsystem) {
     EXPECT_EQ(nvme::get_c_string(id.vendor3072), IdentifyController::kPredecessorsEnd);
     std::ranges::fill(id.subnqn, 0);
     std::ranges::fill(id.vendor3072, 0);
+    EXPECT_EQ(Uuid(std::to_array(id.boot_id)), kBootId);
+    std::ranges::fill(id.boot_id, 0);
     id.cntrltype = {};
     EXPECT_TRUE(is_zero(id));
   });

@@ -8,6 +8,7 @@
 
 #include "base/duration.h"
 #include "base/error.h"
+#include "base/uuid.h"
 
 namespace cairn::nvmf::target {
 
@@ -37,6 +38,7 @@ struct Options {
   // commands of the reactor wait for memory. Then its connection is closed; at the latest after twice this time.
   Duration buffer_patience = std::chrono::seconds(5);
   std::string firmware_revision = "1.0.0";  // FR, at most 8 characters
+  Uuid boot_id{};                           // another one at each start of the kernel; nil: not known
 };
 
 // INVALID_ARGUMENT naming the option, its value and its range.

@@ -85,7 +85,9 @@ SimSite::SimSite(const SimSiteOptions& options)
 void SimSite::start_target() {
   target_node_.start([this](runtime::sim::Node& node) {
     auto program = std::make_unique<SimTarget>(options_);
-    program->target = std::make_unique<Target>(options_.target, reactors_of(node));
+    Options target_options = options_.target;
+    target_options.boot_id = node.boot_id();
+    program->target = std::make_unique<Target>(std::move(target_options), reactors_of(node));
     return program;
   });
   run_until([this] { return target().ready; });

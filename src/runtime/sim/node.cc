@@ -45,6 +45,10 @@ bool Node::owns_address(std::string_view host) const {
   return std::find(options_.addresses.begin(), options_.addresses.end(), host) != options_.addresses.end();
 }
 
+Uuid Node::boot_id() const {
+  return Uuid::of_name(Uuid(), fmt::format("{} {}", options_.name, num_power_losses_));
+}
+
 void Node::trace(const TraceEvent& event, std::string_view subject, uint64_t first, uint64_t second, uint64_t third) {
   world_.trace().record(world_.now(), index_, options_.name, event, subject, first, second, third);
 }
@@ -136,7 +140,10 @@ void Node::crash(CrashKind kind) {
   size_t tasks = 0;
   for (const auto& slot : slots_) tasks += slot->reactor->num_tasks();
   trace(kind == CrashKind::kKill ? kKillEvent : kPowerEvent, "", tasks);
-  if (kind == CrashKind::kPowerLoss) powered_ = false;
+  if (kind == CrashKind::kPowerLoss) {
+    powered_ = false;
+    ++num_power_losses_;
+  }
   files_.crash(kind);
   world_.network().crash(*this, kind);
   if (running_) end_process(true);

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/uuid.h"
 #include "runtime/reactor.h"
 #include "runtime/sim/event_queue.h"
 #include "runtime/sim/file_system.h"
@@ -73,6 +74,8 @@ class Node {
 
   bool running() const { return running_; }  // a process lives
   bool powered() const { return powered_; }  // the kernel answers
+  // As /proc/sys/kernel/random/boot_id: another one after each power loss.
+  Uuid boot_id() const;
   unsigned num_reactors() const { return options_.num_reactors; }
   Reactor& reactor(unsigned index) { return *slots_.at(index)->reactor; }
   // The program of the running process, as the type the factory made.
@@ -116,6 +119,7 @@ class Node {
   std::vector<std::unique_ptr<Slot>> slots_;
   bool running_ = false;
   bool powered_ = true;
+  uint64_t num_power_losses_ = 0;
   bool in_round_ = false;
   std::optional<CrashKind> crash_wanted_;
 };
