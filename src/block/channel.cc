@@ -1,5 +1,6 @@
 #include "block/channel.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/abandonment.h"
@@ -35,7 +36,7 @@ struct Chain {
 thread_local Chain chain;
 
 TimePoint time_of(Passage passage, runtime::Reactor& reactor) {
-  if (chain.passage != passage) chain = {passage, reactor.now()};
+  if (chain.passage != passage) chain = {passage, reactor.measured_now()};
   return chain.time;
 }
 
@@ -153,7 +154,7 @@ void Channel::conclude_now(Io& io, nvme::Status status) {
   io.status = status;
   if (io.part_ != Io::Part::kStep) {
     const uint64_t bytes = has_no_range(io.type) ? 0 : io.num_blocks * device_->block_size();
-    io.completed_at_ = time_of(Passage::kGivenBack, reactor_);
+    io.completed_at_ = std::max(time_of(Passage::kGivenBack, reactor_), io.submitted_at_);
     statistics_.count(io.type, bytes, io.completed_at_ - io.submitted_at_, status.is_success(),
                       device_->statistics_.epoch());
     --in_flight_;

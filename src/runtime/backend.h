@@ -21,6 +21,8 @@ class Backend {
   virtual std::string description() const = 0;
 
   virtual TimePoint now() = 0;
+  // Whether now() is the kernel's monotonic clock.
+  virtual bool has_kernel_clock() const { return false; }
   // Starts what was queued and runs the completions that are there. With `wake_at` later than now and nothing to run, waits until something
   // completes, wake() is called or `wake_at` has come; TimePoint::min() never waits. Returns how many completions ran. A call that waited runs
   // none: the reactor begins a new round first, with the time of that round.

@@ -34,6 +34,7 @@ class EpollBackend final : public Backend {
 
   std::string description() const override { return "epoll"; }
   TimePoint now() override;
+  bool has_kernel_clock() const override { return true; }
   size_t poll(TimePoint wake_at) override;
   void wake() override;
 

@@ -43,6 +43,7 @@ Reactor::Reactor(const ReactorOptions& options, std::unique_ptr<Backend> backend
       random_(options.random_seed),
       buffers_(options.buffer_pool_bytes),
       round_time_(backend_->now()),
+      counts_cycles_(backend_->has_kernel_clock() && CycleClock::usable()),
       adaptive_budget_(options.spin_budget) {
   backend_->use_buffer_region(buffers_.region());
 }
@@ -146,10 +147,16 @@ size_t Reactor::run_ready_tasks() {
   return count;
 }
 
+void Reactor::begin_round() {
+  const uint64_t asked_at = counts_cycles_ ? CycleClock::counter() : 0;
+  round_time_ = backend_->now();
+  if (counts_cycles_) cycle_clock_.set(round_time_, asked_at);
+}
+
 bool Reactor::run_round() {
   Scope scope(*this);
   rounds_.store(rounds() + 1, std::memory_order_relaxed);  // only this thread writes
-  round_time_ = backend_->now();
+  begin_round();
   size_t done = messages_.run_all();
   done += run_ready_tasks();
   done += timers_.run_expired(round_time_);

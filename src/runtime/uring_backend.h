@@ -32,6 +32,7 @@ class UringBackend final : public Backend {
 
   std::string description() const override;
   TimePoint now() override;
+  bool has_kernel_clock() const override { return true; }
   size_t poll(TimePoint wake_at) override;
   // The kernel completes direct writes in threads of the core that got the interrupt, often this one.
   bool polling_pays() const override { return file_changes_ == 0 || !hot_streams_.empty(); }
