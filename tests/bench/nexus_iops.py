@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""What a nexus costs: one copy beside the raw file, three remote copies beside a peer's mirror, each child's latency, the
-write-intent log.
+"""What a nexus costs: one copy beside the raw file, one local replica beside it over the network, three remote copies
+beside a peer's mirror, each child's latency, the write-intent log in use, and what the first write to a region costs.
 
-The nexus lives in the load generator (nexus_load), on the load's core. The three targets of the mirrors are subsystems of
+The nexus lives in the load generator (nexus_load), on the load's core; but for the local replica, whose nexus an engine
+exports, as it does the raw file, and for first writes. The three targets of the mirrors are subsystems of
 one engine of ours on the other core, the same for both sides. For their ratios the environment names
 CAIRN_BENCH_BDEVPERF (sides.py), whose mirror is made by bdev_raid_create.
 """
@@ -25,6 +26,8 @@ FILE_GOALS = {load.name: 0.95 for load in FILE_LOADS if load.depth == 32}
 MIRROR_LOADS = [load for load in sides.SMALL if "70/30" not in load.name]
 MIRROR_GOALS = {load.name: 1.0 for load in MIRROR_LOADS}
 LATENCY_LOADS = [load for load in MIRROR_LOADS if load.depth == 1]
+FIRST_MIB = 16384
+FIRST_LOADS = [sides.Load(f"first writes to regions, depth {depth}", True, 0, 4096, depth) for depth in (1, 32)]
 LOG_LOADS = [load for load in MIRROR_LOADS if load.read_percent == 0 and load.depth <= 32]
 
 
@@ -81,6 +84,33 @@ def one_copy(options, measure) -> dict | None:
         return sides.Comparison("nexus of one file", contenders, options.rounds, FILE_GOALS).run(loads)
 
 
+def local_replica(options, _measure) -> dict | None:
+    """As a volume of one replica is used on its own node: pool, replica, nexus and export in one engine."""
+    loads = sides.chosen(FILE_LOADS, options.jobs)
+    if not loads:
+        return None
+    casperf = sides.casperf(options.bin)
+    with bench_engine.folder(options.folder) as name:
+        folder = pathlib.Path(name)
+        disks = {"raw": folder / "raw.img", "pool": folder / "pool.img"}
+        file_iops.fill(disks["raw"], CHILD_MIB << 20)
+        file_iops.fill(disks["pool"], 2 * CHILD_MIB << 20)
+        with disks["pool"].open("r+b") as file:
+            file.write(bytes(1 << 20))  # a pool is made on nothing that looks like something
+        with sides.EngineTarget(options.bin, folder / "engine", f"aio://{disks['raw']}") as target:
+            client = target.engine.client
+            client("pool", "create", "bench", f"aio://{disks['pool']}")
+            client("replica", "create", "copy", child_uuid(0), "bench", "--size", f"{CHILD_MIB}MiB")
+            nexus = child_uuid(1)
+            client("nexus", "create", nexus, f"{SIZE_MIB}MiB", f"bdev:///copy?uuid={child_uuid(0)}", "--name", "volume")
+            uri = client("nexus", "publish", nexus).removeprefix("Nexus published over: ").strip()
+            uris = {"nexus": uri, "file": target.uri}
+            contenders = {name: sides.Contender(None, lambda load, uri=uri: casperf(load, uri, options.seconds))
+                          for name, uri in uris.items()}
+            comparison = sides.Comparison("nexus of one local replica, exported", contenders, options.rounds, FILE_GOALS)
+            return comparison.run(loads, prepare=sides.FILL)
+
+
 def three_remote(options, measure) -> dict | None:
     loads = sides.chosen(MIRROR_LOADS, options.jobs)
     if not loads:
@@ -124,7 +154,30 @@ def intent_log(options, measure) -> dict | None:
     return sides.Comparison("write-intent log, three copies in memory", contenders, options.rounds).run(loads)
 
 
-PARTS = {"one_copy": one_copy, "three_remote": three_remote, "latency": latency, "intent_log": intent_log}
+def first_intents(options, _measure) -> dict | None:
+    """Each write is the first one to a region: over the network, to a nexus of three copies in memory that nobody wrote."""
+    loads = sides.chosen(FIRST_LOADS, options.jobs)
+    if not loads:
+        return None
+    program = sides.Program([options.bin.resolve() / "first_write_load"])
+
+    def measured(load: sides.Load, *flags: str) -> sides.Seen:
+        with bench_engine.folder() as folder, bench_engine.engine(options.bin, folder, "-l", str(sides.TARGET_CORE), *flags) as engine:
+            children = [f"malloc:///child{i}?size_mb={FIRST_MIB + 8}&uuid={child_uuid(i)}" for i in range(3)]
+            engine.client("nexus", "create", child_uuid(3), f"{FIRST_MIB}MiB", *children, "--name", "volume")
+            uri = engine.client("nexus", "publish", child_uuid(3)).removeprefix("Nexus published over: ").strip()
+            report = json.loads(program.run(uri, load.depth, sides.LOAD_CORE))
+            engine.client("nexus", "destroy", child_uuid(3))
+            engine.stop()
+        return sides.Seen(report["iops"], report["mean_us"])
+
+    contenders = {name: sides.Contender(None, lambda load, flags=flags: measured(load, *flags))
+                  for name, flags in (("log", []), ("no log", ["--no-intent-log"]))}
+    return sides.Comparison("write-intent log, first writes to regions", contenders, options.rounds).run(loads)
+
+
+PARTS = {"one_copy": one_copy, "local_replica": local_replica, "three_remote": three_remote, "latency": latency, "intent_log": intent_log,
+         "first_intents": first_intents}
 
 
 def run(options) -> dict:

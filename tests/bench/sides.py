@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 from typing import Callable, NamedTuple, Protocol, Sequence
 
 import bench_engine
@@ -35,6 +36,10 @@ class Side(Protocol):
     def __exit__(self, *_): ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
+
+
+def nvmf_uri(port: int, nqn: str) -> str:
+    return f"nvmf://127.0.0.1:{port}/{urllib.parse.quote(nqn, safe=':')}"
 
 
 class EngineTarget:
@@ -71,7 +76,7 @@ class EngineTarget:
 
     @property
     def uri(self) -> str:
-        return f"nvmf://127.0.0.1:{self.engine.port}/{self.nqn}"
+        return nvmf_uri(self.engine.port, self.nqn)
 
 
 class PeerTarget:
