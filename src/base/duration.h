@@ -1,4 +1,5 @@
-// Time spans and points. All of the engine's time is nanoseconds of a monotonic clock that the runtime brings (real or virtual).
+// Time spans and points. All of the engine's time is nanoseconds of a monotonic clock that the runtime brings (real or
+// virtual).
 #pragma once
 
 #include <chrono>
@@ -7,7 +8,7 @@ namespace cairn {
 
 using Duration = std::chrono::nanoseconds;
 
-// Nanoseconds since an arbitrary start. Only Reactor::now() makes them.
+// Nanoseconds since an arbitrary start. Only a Reactor makes them.
 struct MonotonicClock {
   using duration = Duration;
   using rep = duration::rep;

@@ -53,7 +53,8 @@ class Io : public ListLink<> {
 
   nvme::Status status;  // the outcome, valid in `complete`
   void (*complete)(Io& io) = nullptr;
-  // When the channel took it and when it gave it back, for those who measure. Valid in `complete`.
+  // When the channel took it and when it gave it back, for those who measure (Reactor::measured_now, not now). Valid in
+  // `complete`.
   TimePoint submitted_at() const { return submitted_at_; }
   TimePoint completed_at() const { return completed_at_; }
 

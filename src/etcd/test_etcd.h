@@ -70,6 +70,7 @@ class TestEtcd {
     kill(process_, SIGSTOP);
     siginfo_t info;
     CAIRN_CHECK(waitid(P_PID, static_cast<id_t>(process_), &info, WSTOPPED | WEXITED | WNOWAIT) == 0);
+    CAIRN_CHECK(info.si_code == CLD_STOPPED);
   }
   void resume() { kill(process_, SIGCONT); }
   void end(int signal) {

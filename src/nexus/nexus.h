@@ -237,8 +237,7 @@ class Nexus final : public block::Device,
   void on_device_removed(Child& child);
   void on_child_unreachable(Child& child);
   // The device of a remote child was connected anew; no I/O goes to it before this has ended. Error: as little after.
-  static runtime::Task<Result<>> look_at_reconnected(std::shared_ptr<Nexus> nexus, ChildPtr child,
-                                                           bool cache_lost);
+  static runtime::Task<Result<>> look_at_reconnected(std::shared_ptr<Nexus> nexus, ChildPtr child, bool cache_lost);
   runtime::Task<Result<>> on_reconnected(ChildPtr child, bool cache_lost);
   // With `health_` held, of one with a volatile cache.
   runtime::Task<> restore_lost_writes(ChildPtr child);
@@ -347,9 +346,10 @@ struct Nexus::Child final : block::DeviceListener {
   SlotRole role = SlotRole::kAbsent;
   bool leaving = false;  // from its retirement until its device is closed
   bool closing = false;
-  bool ending_io = false;  // its I/O was ended before it is closed
-  bool repairing = false;  // blocks that it could not read
-  runtime::Event closed;   // pulsed when `closing` or `leaving` ends
+  bool ending_io = false;   // its I/O was ended before it is closed
+  bool repairing = false;   // blocks that it could not read
+  bool lost_early = false;  // what it had in its cache, while the nexus was made
+  runtime::Event closed;    // pulsed when `closing` or `leaving` ends
   std::optional<TimePoint> fault_time;
   std::shared_ptr<DirtyMap> map;
   std::unique_ptr<LogImage> log_image;  // until fill_map()

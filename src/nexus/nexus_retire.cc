@@ -135,9 +135,12 @@ Task<Result<>> Nexus::on_reconnected(ChildPtr child, bool cache_lost) {
   if (auto renewed = co_await renew_reservation(child); !renewed) co_return renewed;
   auto has_left = [&child] { return child->state != ChildState::kOpen || child->device == nullptr; };
   if (has_left()) co_return fail(Code::kCancelled, "the child has left");
-  const bool may_have_lost = cache_lost && child->device->has_volatile_cache() && unflushed_ != nullptr &&
-                             !seeded(SeededBug::kTrustReconnected) && state_ != NexusState::kInit;
-  if (!may_have_lost) co_return Result<>{};
+  if (!cache_lost || seeded(SeededBug::kTrustReconnected)) co_return Result<>{};
+  if (state_ == NexusState::kInit) {
+    child->lost_early = true;
+    co_return Result<>{};
+  }
+  if (!child->device->has_volatile_cache() || unflushed_ == nullptr) co_return Result<>{};
   // Who takes another child out may be waiting for this one. Roles are not changed here, nor is anybody promoted there.
   if (taking_out_ && child->healthy() && num_healthy() == 1) {
     co_await distrust_copies_of_last();

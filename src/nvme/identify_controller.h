@@ -125,8 +125,8 @@ struct IdentifyController {
   uint8_t reserved1806[242] = {};
   PowerStateDescriptor psd[32]{};
   char vendor3072[64] = {};  // a C string; of Cairn: kPredecessorsEnd
-  uint8_t boot_id[16] = {};  // of Cairn, with that string: the node's boot, 0: not told. While it stays the same, what
-                             // the controller's devices had acknowledged is there, whatever became of its process.
+  uint8_t boot_id[16] = {};  // of Cairn, with that string: of the node's kernel, 0: not told. While it stays the same,
+                             // disks of that node have what they acknowledged, whatever became of the process.
   uint8_t vendor3152[944] = {};
 
   // Connect of an admin queue waits until controllers of the same host that are ending have no command left.

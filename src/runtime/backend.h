@@ -23,20 +23,22 @@ class Backend {
   virtual TimePoint now() = 0;
   // Whether now() is the kernel's monotonic clock.
   virtual bool has_kernel_clock() const { return false; }
-  // Starts what was queued and runs the completions that are there. With `wake_at` later than now and nothing to run, waits until something
-  // completes, wake() is called or `wake_at` has come; TimePoint::min() never waits. Returns how many completions ran. A call that waited runs
-  // none: the reactor begins a new round first, with the time of that round.
+  // Starts what was queued and runs the completions that are there. With `wake_at` later than now and nothing to run,
+  // waits until something completes, wake() is called or `wake_at` has come; TimePoint::min() never waits. Returns how
+  // many completions ran. A call that waited runs none: the reactor begins a new round first, with the time of that
+  // round.
   virtual size_t poll(TimePoint wake_at) = 0;
-  // Whether it is worth to poll rather than to wait when nothing is there. False when what is awaited is done by threads of the kernel that
-  // need this core.
+  // Whether it is worth to poll rather than to wait when nothing is there. False when what is awaited is done by
+  // threads of the kernel that need this core.
   virtual bool polling_pays() const { return true; }
   // Any thread: ends a present or the next wait of poll().
   virtual void wake() = 0;
 
   virtual Task<Result<std::unique_ptr<File>>> open_file(std::string path, FileOptions options) = 0;
-  virtual Task<Result<>> rename_file(std::string from, std::string to) = 0;  // atomically replaces `to`; durable when it returns
-  virtual Task<Result<>> remove_file(std::string path) = 0;                  // NOT_FOUND when missing
-  virtual Task<Result<>> make_directories(std::string path) = 0;             // like mkdir -p
+  virtual Task<Result<>> rename_file(std::string from,
+                                     std::string to) = 0;         // atomically replaces `to`; durable when it returns
+  virtual Task<Result<>> remove_file(std::string path) = 0;       // NOT_FOUND when missing
+  virtual Task<Result<>> make_directories(std::string path) = 0;  // like mkdir -p
 
   // `accept` runs on this reactor for every connection until the listener is destroyed.
   virtual Result<std::unique_ptr<Listener>> listen(const SocketAddress& address, AcceptHandler accept) = 0;

@@ -1,8 +1,8 @@
-// The time by the processor's cycle counter, at a tenth of the cost of asking the kernel. One thread.
+// The time by the processor's cycle counter, which is cheaper than to ask the kernel. One thread.
 //
 // It is told the kernel's time from time to time and says what that has become since; the rate follows from all that it
-// was told. Of use only where the kernel itself takes its time from the counter (usable()), which then neither stops nor
-// differs between cores.
+// was told. Of use only where the kernel itself takes its time from the counter (usable()), which then neither stops
+// nor differs between cores.
 #pragma once
 
 #include <cstdint>
@@ -26,37 +26,43 @@ class CycleClock {
     return 0;
 #endif
   }
-  // `now`: of the kernel, who was asked after counter() was `asked_at`. Nothing when the thread had to stand still in
-  // between: nobody knows how long before or after.
-  void set(TimePoint now, uint64_t asked_at) {
-    const uint64_t cycles = counter();
-    if (cycles - asked_at > kMostForAsking) return;
-    if (first_cycles_ == 0) {
+  // `now`: of the kernel, who was asked between the two values of counter(). Not ready() until the next time when that
+  // took long: the thread may have had to stand still, nobody knows how long before or after.
+  void set(TimePoint now, uint64_t before, uint64_t after) {
+    set_ = after - before <= kMostForAsking;
+    if (!set_) return;
+    if (first_cycles_ == 0 || after < last_cycles_) {  // also when the machine was suspended, and the counter with it
       first_ = now;
-      first_cycles_ = cycles;
-    } else if (cycles - first_cycles_ >= next_rating_) {
-      rate(now, cycles);
+      first_cycles_ = after;
+      next_rating_ = kFirstRating;
+      rate_ = 0;
+    } else if (after - first_cycles_ >= next_rating_) {
+      rate(now, after);
     }
     last_ = now;
-    last_cycles_ = cycles;
+    last_cycles_ = after;
   }
   // Whether set() has been called over a time that is long enough to know the rate, which is 10 ms or so.
-  bool ready() const { return rate_ != 0; }
-  // ready(). Off by a hundred-thousandth of the time since set(), or less.
-  TimePoint now() const {
-    const auto passed = static_cast<unsigned __int128>(counter() - last_cycles_) * rate_ >> kRateBits;
+  bool ready() const { return set_ && rate_ != 0; }
+  // ready(). Off by a microsecond and a thousandth of the time since set(), or less.
+  TimePoint now() const { return at(counter()); }
+  TimePoint at(uint64_t cycles) const {
+    if (cycles <= last_cycles_) return last_;
+    const auto passed = static_cast<unsigned __int128>(cycles - last_cycles_) * rate_ >> kRateBits;
     return last_ + Duration(static_cast<int64_t>(passed));
   }
 
  private:
   static constexpr unsigned kRateBits = 32;
   static constexpr uint64_t kMostForAsking = 3000;  // cycles, about 1 us
+  static constexpr uint64_t kFirstRating = uint64_t{1} << 25;
   void rate(TimePoint now, uint64_t cycles);
 
   TimePoint first_{}, last_{};
   uint64_t first_cycles_ = 0, last_cycles_ = 0;
-  uint64_t next_rating_ = uint64_t{1} << 25;  // cycles since the first; then at twice that, and so on
-  uint64_t rate_ = 0;                         // ns in a cycle, times 2^kRateBits
+  uint64_t next_rating_ = kFirstRating;  // cycles since the first; then at twice that, and so on
+  uint64_t rate_ = 0;                    // ns in a cycle, times 2^kRateBits
+  bool set_ = false;
 };
 
 }  // namespace cairn::runtime

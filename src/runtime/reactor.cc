@@ -61,12 +61,20 @@ Reactor& Reactor::current() {
   return *current_reactor;
 }
 
-Reactor* Reactor::current_or_null() { return current_reactor; }
+Reactor* Reactor::current_or_null() {
+  return current_reactor;
+}
 
-Reactor::Scope::Scope(Reactor& reactor) : previous_(current_reactor) { current_reactor = &reactor; }
-Reactor::Scope::~Scope() { current_reactor = previous_; }
+Reactor::Scope::Scope(Reactor& reactor) : previous_(current_reactor) {
+  current_reactor = &reactor;
+}
+Reactor::Scope::~Scope() {
+  current_reactor = previous_;
+}
 
-TimePoint Reactor::now() { return backend_->now(); }
+TimePoint Reactor::now() {
+  return backend_->now();
+}
 
 TaskHandle Reactor::spawn(const char* name, Task<> task) {
   CAIRN_CHECK(current_reactor == this);
@@ -148,9 +156,9 @@ size_t Reactor::run_ready_tasks() {
 }
 
 void Reactor::begin_round() {
-  const uint64_t asked_at = counts_cycles_ ? CycleClock::counter() : 0;
+  const uint64_t before = counts_cycles_ ? CycleClock::counter() : 0;
   round_time_ = backend_->now();
-  if (counts_cycles_) cycle_clock_.set(round_time_, asked_at);
+  if (counts_cycles_) cycle_clock_.set(round_time_, before, CycleClock::counter());
 }
 
 bool Reactor::run_round() {
@@ -164,7 +172,9 @@ bool Reactor::run_round() {
   return done > 0;
 }
 
-bool Reactor::has_ready_work() const { return !ready_.empty() || !messages_.empty(); }
+bool Reactor::has_ready_work() const {
+  return !ready_.empty() || !messages_.empty();
+}
 
 void Reactor::wait_for_work() {
   if (has_ready_work()) return;

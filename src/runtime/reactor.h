@@ -1,5 +1,5 @@
-// A reactor: one thread (in the simulator: one turn of a scheduler) with its own tasks, timers, buffers and back-end. What is born
-// on a reactor is served and completed there; other threads reach it only through post().
+// A reactor: one thread (in the simulator: one turn of a scheduler) with its own tasks, timers, buffers and back-end.
+// What is born on a reactor is served and completed there; other threads reach it only through post().
 #pragma once
 
 #include <atomic>
@@ -43,10 +43,13 @@ class Reactor {
   static Reactor* current_or_null();
 
   unsigned index() const { return options_.index; }
-  TimePoint now();                      // exact
-  // As now(), for what is measured: off by a microsecond and a thousandth of the time since the round began, or less, and much cheaper.
+  TimePoint now();  // exact
+  // As now(), for what is measured: off by a microsecond and a thousandth of the time since the round began, or less,
+  // and much cheaper.
   TimePoint measured_now() { return cycle_clock_.ready() ? cycle_clock_.now() : now(); }
-  TimePoint round_time() const { return round_time_; }  // when the present round of the loop began: cheap, for statistics and time-outs
+  TimePoint round_time() const {
+    return round_time_;
+  }  // when the present round of the loop began: cheap, for statistics and time-outs
   Random& random() { return random_; }
   BufferPool& buffers() { return buffers_; }
   Backend& backend() { return *backend_; }
@@ -56,8 +59,8 @@ class Reactor {
   size_t num_tasks() const { return num_tasks_; }
   // Cancels every task; they end in the following rounds.
   void cancel_all_tasks();
-  // Destroys every task of these reactors where it stands, newest first, without running any of it further: the end of a crashed process
-  // in the simulator. Never while one of them runs.
+  // Destroys every task of these reactors where it stands, newest first, without running any of it further: the end of
+  // a crashed process in the simulator. Never while one of them runs.
   static void abandon_tasks(std::span<Reactor* const> reactors);
   void for_each_task(const std::function<void(const TaskContext&)>& visit);  // in the order of their start
 
@@ -65,8 +68,8 @@ class Reactor {
   // Any thread. See Message for who owns what.
   void post(Message& message);
 
-  // The loop. run() returns after stop() (any thread), with `run_until_idle` semantics left to the caller: tasks that remain are the
-  // caller's to cancel and drain. A round: messages, ready tasks, timers, I/O completions.
+  // The loop. run() returns after stop() (any thread), with `run_until_idle` semantics left to the caller: tasks that
+  // remain are the caller's to cancel and drain. A round: messages, ready tasks, timers, I/O completions.
   void run();
   void stop();
   // Runs rounds until `done()` holds. For start-up, shutdown and tests on the calling thread.
@@ -77,8 +80,8 @@ class Reactor {
   TimePoint next_timer() const { return timers_.next_expiry(); }
   bool has_ready_work() const;
 
-  // For the stall detector, any thread: rounds begun so far; whether the reactor sleeps in its back-end; the name of the task that runs (nullptr: none,
-  // I/O completions or timers).
+  // For the stall detector, any thread: rounds begun so far; whether the reactor sleeps in its back-end; the name of
+  // the task that runs (nullptr: none, I/O completions or timers).
   uint64_t rounds() const { return rounds_.load(std::memory_order_relaxed); }
   bool sleeping() const { return sleeping_.load(std::memory_order_relaxed); }
   const char* running_task() const { return running_task_.load(std::memory_order_relaxed); }

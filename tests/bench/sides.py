@@ -38,10 +38,6 @@ class Side(Protocol):
     def resume(self) -> None: ...
 
 
-def nvmf_uri(port: int, nqn: str) -> str:
-    return f"nvmf://127.0.0.1:{port}/{urllib.parse.quote(nqn, safe=':')}"
-
-
 class EngineTarget:
     """Our engine on the target's core, with one device shared."""
 
@@ -76,7 +72,7 @@ class EngineTarget:
 
     @property
     def uri(self) -> str:
-        return nvmf_uri(self.engine.port, self.nqn)
+        return f"nvmf://127.0.0.1:{self.engine.port}/{urllib.parse.quote(self.nqn, safe=':')}"
 
 
 class PeerTarget:

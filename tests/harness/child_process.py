@@ -16,7 +16,8 @@ def spawn(command: Sequence[str | pathlib.Path], **options) -> subprocess.Popen:
 def freeze(pid: int) -> None:
     """SIGSTOP to a child. Returns when all its threads stand still: until then they may answer a little longer."""
     os.kill(pid, signal.SIGSTOP)
-    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    if os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT).si_code != os.CLD_STOPPED:
+        raise ProcessLookupError(f"process {pid} has ended")
 
 
 def stop(process: subprocess.Popen, grace_s: float) -> int:

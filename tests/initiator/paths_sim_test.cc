@@ -67,8 +67,11 @@ TEST(Paths, ALostCacheIsToldOnce) {
       return paths[0].connected && paths[1].connected;
     };
     site.run_until(both_connected);
-    size_t looked = 0, lost = 0;
+    size_t looked = 0, lost = 0, looking = 0;
     site.device().set_reconnect_hook([&](bool cache_lost) -> runtime::Task<Result<>> {
+      EXPECT_EQ(++looking, 1u);
+      static_cast<void>(co_await runtime::sleep_for(milliseconds(5)));
+      --looking;
       ++looked;
       if (!cache_lost || ++lost > 1) co_return Result<>{};
       co_return fail(Code::kUnavailable, "not now");  // no note was taken of it
@@ -87,6 +90,43 @@ TEST(Paths, ALostCacheIsToldOnce) {
     site.device().set_reconnect_hook(nullptr);
     site.end();
   }
+}
+
+// Of a target that is not ours nothing is known.
+TEST(Paths, WhoTellsNoBootMayHaveLostItsCache) {
+  InitiatorSite site({.seed = 1, .aio = true, .tells_boot_id = false});
+  ASSERT_TRUE(site.open(InitiatorSite::uri()));
+  size_t lost = 0;
+  site.device().set_reconnect_hook([&](bool cache_lost) -> runtime::Task<Result<>> {
+    EXPECT_TRUE(cache_lost);
+    ++lost;
+    co_return Result<>{};
+  });
+  for (size_t i = 1; i <= 3; ++i) {
+    site.world().network().reset_connections(site.node(), site.site().target_node());
+    site.run_until([&] { return lost == i && site.device().paths()[0].connected; });
+  }
+  site.device().set_reconnect_hook(nullptr);
+  site.end();
+}
+
+// The first way does not know yet that the node was started anew; the second one is connected for the first time.
+TEST(Paths, AWayThatIsNewFindsOutThatTheCacheIsLost) {
+  InitiatorSite site({.seed = 1, .aio = true});
+  ASSERT_TRUE(site.open(InitiatorSite::uri("paths=10.0.0.3:8420&keep_alive_ms=600000")));
+  std::vector<bool> told;
+  site.device().set_reconnect_hook([&](bool cache_lost) -> runtime::Task<Result<>> {
+    told.push_back(cache_lost);
+    co_return Result<>{};
+  });
+  site.site().target_node().crash(CrashKind::kPowerLoss);
+  site.site().restart_target();
+  EXPECT_TRUE(site.device().paths()[0].connected);
+  add_second_path(site);
+  site.run_until([&] { return site.device().paths()[1].connected && !told.empty(); });
+  EXPECT_EQ(told, std::vector<bool>{true});
+  site.device().set_reconnect_hook(nullptr);
+  site.end();
 }
 
 TEST(Paths, AnaStates) {

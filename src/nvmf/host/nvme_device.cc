@@ -104,7 +104,8 @@ NvmeDevice::NvmeDevice(std::unique_ptr<const ConnectionOptions> options,
              geometry_of(controllers[connected]->namespace_info())),
       options_(std::move(options)),
       namespace_(controllers[connected]->namespace_info()),
-      volatile_cache_(namespace_.volatile_cache) {
+      volatile_cache_(namespace_.volatile_cache),
+      boot_looked_at_(controllers[connected]->info().boot_id) {
   if (options_->uuid && *options_->uuid != uuid()) {
     log::warn("{}: the namespace has the UUID {}, the URI says {}", name(), uuid().to_string(),
               options_->uuid->to_string());
@@ -119,7 +120,6 @@ NvmeDevice::NvmeDevice(std::unique_ptr<const ConnectionOptions> options,
   paths_[connected]->connected = paths_[connected]->was_connected = true;
   paths_[connected]->lost = !paths_[connected]->controller->connected();  // before anybody listened
   paths_[connected]->ana_changed = true;
-  note_boot(paths_[connected]->controller->info().boot_id);
   for (auto& path : paths_) path->task = home().spawn("nvmf host path", run_path(*path));
 }
 
@@ -360,7 +360,7 @@ Task<Result<>> NvmeDevice::bring_into_use(Path& path) {
   // others do not know yet that the node has been started anew.
   const Path* const other = connected_path();
   const bool anew = std::exchange(path.was_connected, true) || other == nullptr || !usable(other->ana) ||
-                    (!boot_id.is_nil() && !is_boot_looked_at(boot_id));
+                    (!boot_id.is_nil() && boot_id != boot_looked_at_);
   const bool look_first = anew && reconnect_hook_ != nullptr;
   path.ana = look_first ? AnaState::kChange : *state;
   {
@@ -372,10 +372,7 @@ Task<Result<>> NvmeDevice::bring_into_use(Path& path) {
   }
   path.refused_since.reset();
   set_unreachable(false);
-  if (!look_first) {
-    note_boot(boot_id);
-    co_return Result<>{};
-  }
+  if (!look_first) co_return Result<>{};
   if (auto looked = co_await look(path, boot_id); !looked) co_return looked;
   path.ana = *state;
   co_await tell_lanes(path);
@@ -383,14 +380,14 @@ Task<Result<>> NvmeDevice::bring_into_use(Path& path) {
 }
 
 // Serves the path as far as the hook needs it.
-Task<Result<>> NvmeDevice::look(Path& path, const Uuid& boot_id) {
+Task<Result<>> NvmeDevice::look(Path& path, Uuid boot_id) {
   struct Look {
     std::optional<Result<>> result;
     runtime::Event& changed;
   };
   const auto look = std::make_shared<Look>(std::nullopt, path.changed);
-  runtime::TaskHandle task = home().spawn(
-      "look at reconnected", [](NvmeDevice& device, Uuid boot_id, std::shared_ptr<Look> its) -> Task<> {
+  runtime::TaskHandle task =
+      home().spawn("look at reconnected", [](NvmeDevice& device, Uuid boot_id, std::shared_ptr<Look> its) -> Task<> {
         its->result = co_await device.run_hook(boot_id);
         its->changed.set();
       }(*this, boot_id, look));
@@ -409,19 +406,10 @@ Task<Result<>> NvmeDevice::run_hook(Uuid boot_id) {
   const auto guard = co_await looking_.lock();
   if (!guard) co_return fail(guard.error());
   const ReconnectHook hook = reconnect_hook_;
-  if (hook != nullptr) {
-    if (auto looked = co_await hook(!is_boot_looked_at(boot_id)); !looked) co_return looked;
-  }
-  note_boot(boot_id);
-  co_return Result<>{};
-}
-
-bool NvmeDevice::is_boot_looked_at(const Uuid& boot_id) const {
-  return std::ranges::find(boots_looked_at_, boot_id) != boots_looked_at_.end();
-}
-
-void NvmeDevice::note_boot(const Uuid& boot_id) {
-  if (!boot_id.is_nil() && !is_boot_looked_at(boot_id)) boots_looked_at_.push_back(boot_id);
+  if (hook == nullptr) co_return Result<>{};
+  auto looked = co_await hook(boot_id.is_nil() || boot_id != boot_looked_at_);
+  if (looked) boot_looked_at_ = boot_id;
+  co_return looked;
 }
 
 // Closes everything of a controller and waits until what was sent to it is over.

@@ -57,7 +57,7 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   // for io_command() and the reservations, for one way at a time: the peer may have been started anew, and not know of
   // reservations any more. `cache_lost`: nor may it have what was acknowledged and not flushed, for its node is not
   // known to have been up all the time. With an error the way is given up and tried again later. Ends when its task is
-  // cancelled.
+  // cancelled, which it is when its way is lost again; another way waits until then.
   using ReconnectHook = std::function<runtime::Task<Result<>>(bool cache_lost)>;
   void set_reconnect_hook(ReconnectHook hook) { reconnect_hook_ = std::move(hook); }
 
@@ -127,10 +127,8 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   runtime::Task<> serve_path(Path& path);
   runtime::Task<Result<>> connect_path(Path& path);
   runtime::Task<Result<>> bring_into_use(Path& path);
-  runtime::Task<Result<>> look(Path& path, const Uuid& boot_id);
+  runtime::Task<Result<>> look(Path& path, Uuid boot_id);
   runtime::Task<Result<>> run_hook(Uuid boot_id);
-  bool is_boot_looked_at(const Uuid& boot_id) const;
-  void note_boot(const Uuid& boot_id);
   runtime::Task<> abort_slow(Path& path);
   runtime::Task<> give_up(Path& path);
   void note_refusal(Path& path, const Error& error);
@@ -155,8 +153,8 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   runtime::Event lanes_unlocked_;     // pulsed
   std::atomic<bool> volatile_cache_;  // of any of the controllers
   ReconnectHook reconnect_hook_;
-  runtime::Mutex looking_;             // at a way that is there again
-  std::vector<Uuid> boots_looked_at_;  // what was lost before one of them is known to the hook
+  runtime::Mutex looking_;  // at a way that is there again
+  Uuid boot_looked_at_;  // of the node: what was lost before it is known to the hook. Ways to several nodes take turns
   bool stopping_ = false;
 };
 

@@ -86,7 +86,7 @@ void SimSite::start_target() {
   target_node_.start([this](runtime::sim::Node& node) {
     auto program = std::make_unique<SimTarget>(options_);
     Options target_options = options_.target;
-    target_options.boot_id = node.boot_id();
+    if (options_.tells_boot_id) target_options.boot_id = node.boot_id();
     program->target = std::make_unique<Target>(std::move(target_options), reactors_of(node));
     return program;
   });

@@ -24,6 +24,7 @@ struct SimSiteOptions {
   uint64_t num_blocks = 512;                   // of 512 bytes
   bool persistent_reservations = false;
   bool ana = false;  // reported to hosts
+  bool tells_boot_id = true;
   Options target = {};
   runtime::sim::NetworkOptions network = {};
 };

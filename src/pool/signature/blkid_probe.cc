@@ -26,7 +26,7 @@ Result<> write_all(int fd, std::span<const std::byte> bytes, uint64_t offset) {
   while (!bytes.empty()) {
     const auto piece = bytes.first(std::min<size_t>(bytes.size(), 4096));
     size_t done = piece.size();
-    const bool zeroes = piece[0] == std::byte{0} && std::memcmp(piece.data(), &piece[1], piece.size() - 1) == 0;
+    const bool zeroes = piece[0] == std::byte{0} && std::memcmp(piece.data(), piece.data() + 1, piece.size() - 1) == 0;
     if (!zeroes) {
       const ssize_t written = ::pwrite(fd, piece.data(), piece.size(), static_cast<off_t>(offset));
       if (written < 0 && errno == EINTR) continue;
