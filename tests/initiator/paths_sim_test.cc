@@ -123,7 +123,8 @@ TEST(Paths, AWayThatIsNewFindsOutThatTheCacheIsLost) {
   site.site().restart_target();
   EXPECT_TRUE(site.device().paths()[0].connected);
   add_second_path(site);
-  site.run_until([&] { return site.device().paths()[1].connected && !told.empty(); });
+  site.run_until([&] { return site.device().paths()[1].connected; });
+  site.world().run_for(seconds(1));
   EXPECT_EQ(told, std::vector<bool>{true});
   site.device().set_reconnect_hook(nullptr);
   site.end();
