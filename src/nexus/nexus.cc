@@ -162,15 +162,12 @@ Task<Result<>> Nexus::open(std::vector<ChildPtr> children) {
   for (const ChildPtr& child : children_) {
     if (child->device->removed()) on_device_removed(*child);  // nobody heard it
   }
+  for (const ChildPtr& child : std::vector(children_)) {
+    if (std::exchange(child->lost_early, false)) static_cast<void>(co_await on_reconnected(child, true));
+  }
   log::info("nexus {}: {} children, {} blocks of {} bytes", name(), children_.size(), num_blocks(), block_size());
   begin_recovery();
   for (const auto& [slot, failure] : std::exchange(early_log_failures_, {})) on_log_failed(slot, failure);
-  for (const ChildPtr& child : children_) {
-    if (!std::exchange(child->lost_early, false)) continue;
-    run_in_background("look at child", [child](Nexus& nexus) -> Task<> {
-      static_cast<void>(co_await nexus.on_reconnected(child, true));
-    });
-  }
   look_for_unreachable();
   co_return Result<>{};
 }

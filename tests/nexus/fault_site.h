@@ -152,14 +152,26 @@ class FaultSite {
     return std::ranges::all_of(
         storage_, [](sim::Node* node) { return node->running() && node->program<StorageProcess>().ready; });
   }
-  void start_engine(const std::vector<size_t>& children) {
+  // `meanwhile`: while the nexus is made, which takes more than half a second then.
+  void start_engine(const std::vector<size_t>& children, const std::function<void()>& meanwhile = nullptr) {
     engine_.start([](sim::Node& node) { return std::make_unique<EngineProcess>(node); });
     NexusRequest request;
     request.name = "nexus-1";
     request.uuid = nexus_uuid();
     request.size_bytes = kDiskBytes;
     for (const size_t child : children) request.children.push_back(uri(child));
-    auto made = run(process().nexuses->create(std::move(request)));
+    std::optional<Result<std::shared_ptr<Nexus>>> result;
+    {
+      const runtime::Reactor::Scope scope(engine_.reactor(0));
+      engine_.reactor(0).spawn("create", create(std::move(request), result));
+    }
+    if (meanwhile != nullptr) {
+      world_.run_for(std::chrono::milliseconds(500));
+      CAIRN_CHECK(!result);
+      meanwhile();
+    }
+    world_.run_until([&] { return result.has_value(); }, kLimit);
+    auto& made = *result;
     if (!made) fmt::print(stderr, "{}\n", made.error().to_string());
     CAIRN_CHECK(made.has_value());
     process().nexus = *made;
@@ -284,6 +296,9 @@ class FaultSite {
   uint64_t num_mended() const { return num_mended_; }
 
  private:
+  Task<> create(NexusRequest request, std::optional<Result<std::shared_ptr<Nexus>>>& result) {
+    result = co_await process().nexuses->create(std::move(request));
+  }
   void note(std::string what) {
     if (failure_.empty() && !what.empty()) failure_ = std::move(what);
   }

@@ -183,6 +183,33 @@ TEST(NexusCacheLoss, WhatAResynchronisationHasWritten) {
   });
 }
 
+// The nexus before was killed, with a write that all children had acknowledged and none had flushed. What one of them
+// loses while the next nexus is made is not taken for what the others are to be made equal to.
+TEST(NexusCacheLoss, WhileANexusIsMade) {
+  for_seeds(10, [](FaultSite& site) {
+    write(site, 2);
+    site.engine().crash(sim::CrashKind::kKill);
+    site.run_until([&] {
+      return site.storage(1).program<StorageProcess>().target.num_connections() == 0 &&
+             site.storage(2).program<StorageProcess>().target.num_connections() == 0;
+    });
+    hang(site, 1, true);  // its write-intent log cannot be opened
+    site.start_engine({1, 2}, [&] {
+      hang(site, 1, false);
+      lose_power(site, 1);
+    });
+    site.run_until([&] {
+      const auto resync = site.nexus().resync_statistics();
+      return resync && resync->segments_remaining == 0;
+    });
+    const auto added = site.run(site.nexus().add_child(site.uri(0), true));
+    ASSERT_TRUE(added) << added.error().to_string();
+    mend(site);
+    flush(site);
+    expect_on_local_disk(site, 2);
+  });
+}
+
 // Of two healthy children one has lost power, and with it what was acknowledged. The other one has the only copy,
 // whether the nexus has noticed the loss already or not, and may not be taken out by hand.
 TEST(NexusCacheLoss, TheLastChildThatIsThereStays) {
