@@ -8,11 +8,15 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <random>
 #include <string>
 
 #include "base/check.h"
@@ -27,15 +31,28 @@ inline sockaddr_in loopback(uint16_t port) {
   return address;
 }
 
-// A port of loopback that nobody has at the moment.
+// A port of loopback that nobody has, and none of our tests is given while this process lives, also when nobody listens
+// for a while. As tests/harness/free_ports.py: not one of those that the kernel gives to whoever connects.
 inline uint16_t free_port() {
-  const int socket = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address = loopback(0);
-  socklen_t length = sizeof address;
-  CAIRN_CHECK(bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
-  CAIRN_CHECK(getsockname(socket, reinterpret_cast<sockaddr*>(&address), &length) == 0);
-  close(socket);
-  return ntohs(address.sin_port);
+  constexpr int kFirst = 10000;
+  int end = 0;
+  CAIRN_CHECK(std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> end && end > kFirst);
+  std::random_device random;
+  while (true) {
+    const auto port = static_cast<uint16_t>(std::uniform_int_distribution(kFirst, end - 1)(random));
+    sockaddr_un name{.sun_family = AF_UNIX, .sun_path = {}};
+    const std::string text = fmt::format("cairn-test-port-{}", port);
+    text.copy(name.sun_path + 1, sizeof name.sun_path - 1);
+    const auto name_size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
+    const int reservation = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);  // until the process ends
+    const int server = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const sockaddr_in address = loopback(port);
+    const bool is_free = bind(reservation, reinterpret_cast<const sockaddr*>(&name), name_size) == 0 &&
+                         bind(server, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+    close(server);
+    if (is_free) return port;
+    close(reservation);
+  }
 }
 
 class TestEtcd {
