@@ -163,8 +163,12 @@ Task<Result<>> Nexus::open(std::vector<ChildPtr> children) {
     if (child->device->removed()) on_device_removed(*child);  // nobody heard it
   }
   for (const ChildPtr& child : std::vector(children_)) {
-    if (std::exchange(child->lost_early, false)) static_cast<void>(co_await on_reconnected(child, true));
+    if (!std::exchange(child->lost_early, false)) continue;
+    const auto restored = co_await restore_after_loss(child);
+    if (!restored && !child->has_left())
+      co_return fail(nexus_error::create(name(), restored.error().to_string()));
   }
+  if (state_ != NexusState::kOpen) co_return fail(nexus_error::create(name(), "it had to shut itself down"));
   log::info("nexus {}: {} children, {} blocks of {} bytes", name(), children_.size(), num_blocks(), block_size());
   begin_recovery();
   for (const auto& [slot, failure] : std::exchange(early_log_failures_, {})) on_log_failed(slot, failure);

@@ -239,6 +239,7 @@ class Nexus final : public block::Device,
   // The device of a remote child was connected anew; no I/O goes to it before this has ended. Error: as little after.
   static runtime::Task<Result<>> look_at_reconnected(std::shared_ptr<Nexus> nexus, ChildPtr child, bool cache_lost);
   runtime::Task<Result<>> on_reconnected(ChildPtr child, bool cache_lost);
+  runtime::Task<Result<>> restore_after_loss(ChildPtr child);
   // With `health_` held, of one with a volatile cache.
   runtime::Task<> restore_lost_writes(ChildPtr child);
   runtime::Task<> distrust_copies_of_last();
@@ -325,6 +326,7 @@ struct Nexus::Child final : block::DeviceListener {
   Child(Nexus& its_nexus, std::string its_uri, size_t its_slot)
       : nexus(its_nexus), uri(std::move(its_uri)), slot(its_slot) {}
   ~Child() { unlink(); }
+  bool has_left() const { return state != ChildState::kOpen || device == nullptr; }
   bool healthy() const { return state == ChildState::kOpen && in_sync; }
   bool is_connected() const;  // I/O reaches it at present, as far as that is known
   void on_removed(block::Device&) override {

@@ -133,13 +133,18 @@ Task<Result<>> Nexus::look_at_reconnected(std::shared_ptr<Nexus> nexus, ChildPtr
 // acknowledged since the last flush, if it was the node.
 Task<Result<>> Nexus::on_reconnected(ChildPtr child, bool cache_lost) {
   if (auto renewed = co_await renew_reservation(child); !renewed) co_return renewed;
-  auto has_left = [&child] { return child->state != ChildState::kOpen || child->device == nullptr; };
-  if (has_left()) co_return fail(Code::kCancelled, "the child has left");
+  if (child->has_left()) co_return fail(Code::kCancelled, "the child has left");
   if (!cache_lost || seeded(SeededBug::kTrustReconnected)) co_return Result<>{};
   if (state_ == NexusState::kInit) {
     child->lost_early = true;
     co_return Result<>{};
   }
+  co_return co_await restore_after_loss(child);
+}
+
+// Of a child whose node was started anew, or may have been.
+Task<Result<>> Nexus::restore_after_loss(ChildPtr child) {
+  if (child->has_left()) co_return fail(Code::kCancelled, "the child has left");
   if (!child->device->has_volatile_cache() || unflushed_ == nullptr) co_return Result<>{};
   // Who takes another child out may be waiting for this one. Roles are not changed here, nor is anybody promoted there.
   if (taking_out_ && child->healthy() && num_healthy() == 1) {
@@ -147,7 +152,7 @@ Task<Result<>> Nexus::on_reconnected(ChildPtr child, bool cache_lost) {
     co_return Result<>{};
   }
   const auto guard = co_await health_.lock();
-  if (!guard || state_ != NexusState::kOpen || has_left()) co_return fail(Code::kCancelled, "the child has left");
+  if (!guard || state_ != NexusState::kOpen || child->has_left()) co_return fail(Code::kCancelled, "the child has left");
   co_await restore_lost_writes(child);
   co_return Result<>{};
 }

@@ -152,8 +152,14 @@ class FaultSite {
     return std::ranges::all_of(
         storage_, [](sim::Node* node) { return node->running() && node->program<StorageProcess>().ready; });
   }
-  // `meanwhile`: while the nexus is made, which takes more than half a second then.
   void start_engine(const std::vector<size_t>& children, const std::function<void()>& meanwhile = nullptr) {
+    const auto made = try_start_engine(children, meanwhile);
+    if (!made) fmt::print(stderr, "{}\n", made.error().to_string());
+    CAIRN_CHECK(made.has_value());
+  }
+  // `meanwhile`: while the nexus is made, which takes more than half a second then. On an error the engine is there,
+  // and no nexus.
+  Result<> try_start_engine(const std::vector<size_t>& children, const std::function<void()>& meanwhile) {
     engine_.start([](sim::Node& node) { return std::make_unique<EngineProcess>(node); });
     NexusRequest request;
     request.name = "nexus-1";
@@ -170,16 +176,15 @@ class FaultSite {
       CAIRN_CHECK(!result);
       meanwhile();
     }
-    world_.run_until([&] { return result.has_value(); }, kLimit);
-    auto& made = *result;
-    if (!made) fmt::print(stderr, "{}\n", made.error().to_string());
-    CAIRN_CHECK(made.has_value());
-    process().nexus = *made;
+    CAIRN_CHECK(world_.run_until([&] { return result.has_value(); }, kLimit) == sim::RunResult::kDone);
+    if (!*result) return fail(std::move(result->error()));
+    process().nexus = std::move(**result);
     for (unsigned i = 0; i < engine_.num_reactors(); ++i) {
       auto channel = run(call_on(engine_.reactor(i), [this] { return process().nexus->open_channel(); }));
       CAIRN_CHECK(channel.has_value());
       process().channels.push_back(std::move(*channel));
     }
+    return {};
   }
   // Kills the engine; the next one reads the record and takes the children that it calls healthy, or one of them, and
   // adds the others. Where they differ in what was under way, the write-intent log knows.

@@ -58,6 +58,19 @@ void lose_power(FaultSite& site, size_t child) {
   crash(site, child, sim::CrashKind::kPowerLoss);
 }
 
+// After the engine was killed: nothing that it sent is under way any more.
+void wait_disconnected(FaultSite& site) {
+  site.run_until([&] {
+    return site.storage(1).program<StorageProcess>().target.num_connections() == 0 &&
+           site.storage(2).program<StorageProcess>().target.num_connections() == 0;
+  });
+}
+
+void kill_engine(FaultSite& site) {
+  site.engine().crash(sim::CrashKind::kKill);
+  wait_disconnected(site);
+}
+
 size_t num_rebuilds_ended(FaultSite& site) {
   return site.nexus().rebuild_history().size();
 }
@@ -168,10 +181,7 @@ TEST(NexusCacheLoss, WhatAResynchronisationHasWritten) {
       site.engine().crash(sim::CrashKind::kKill);
     }
     site.world().network().heal_all();
-    site.run_until([&] {
-      return site.storage(1).program<StorageProcess>().target.num_connections() == 0 &&
-             site.storage(2).program<StorageProcess>().target.num_connections() == 0;
-    });
+    wait_disconnected(site);
     site.start_engine({0, 1, 2});
     site.run_until([&] {
       const auto resync = site.nexus().resync_statistics();
@@ -188,11 +198,7 @@ TEST(NexusCacheLoss, WhatAResynchronisationHasWritten) {
 TEST(NexusCacheLoss, WhileANexusIsMade) {
   for_seeds(10, [](FaultSite& site) {
     write(site, 2);
-    site.engine().crash(sim::CrashKind::kKill);
-    site.run_until([&] {
-      return site.storage(1).program<StorageProcess>().target.num_connections() == 0 &&
-             site.storage(2).program<StorageProcess>().target.num_connections() == 0;
-    });
+    kill_engine(site);
     hang(site, 1, true);  // its write-intent log cannot be opened
     site.start_engine({1, 2}, [&] {
       hang(site, 1, false);
@@ -208,6 +214,24 @@ TEST(NexusCacheLoss, WhileANexusIsMade) {
     flush(site);
     expect_on_local_disk(site, 2);
   });
+}
+
+// Then nobody can be told that the child is not healthy any more.
+TEST(NexusCacheLoss, WhileANexusIsMadeAndTheStoreFails) {
+  FaultSite site(1);
+  write(site, 2);
+  kill_engine(site);
+  hang(site, 1, true);
+  const auto made = site.try_start_engine({1, 2}, [&] {
+    hang(site, 1, false);
+    lose_power(site, 1);
+    site.run_until([&] { return site.process().store.num_calls > 0; });
+    site.process().store.broken = true;
+  });
+  ASSERT_FALSE(made);
+  EXPECT_NE(made.error().to_string().find("shut itself down"), std::string::npos) << made.error().to_string();
+  EXPECT_TRUE(site.process().nexuses->list().empty());
+  EXPECT_TRUE(site.process().devices.empty());
 }
 
 // Of two healthy children one has lost power, and with it what was acknowledged. The other one has the only copy,
