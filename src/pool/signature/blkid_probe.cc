@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <memory>
 
+#include "pool/format/page.h"
 #include "runtime/file_descriptor.h"
 
 namespace cairn::pool {
@@ -21,13 +21,12 @@ struct FreeProbe {
 };
 using Probe = std::unique_ptr<std::remove_pointer_t<blkid_probe>, FreeProbe>;
 
-// Zeroes are there already.
+// Zeroes are there already: pages of them are left out.
 Result<> write_all(int fd, std::span<const std::byte> bytes, uint64_t offset) {
   while (!bytes.empty()) {
-    const auto piece = bytes.first(std::min<size_t>(bytes.size(), 4096));
+    const auto piece = bytes.first(std::min<size_t>(bytes.size(), format::kPageSize));
     size_t done = piece.size();
-    const bool zeroes = piece[0] == std::byte{0} && std::memcmp(piece.data(), piece.data() + 1, piece.size() - 1) == 0;
-    if (!zeroes) {
+    if (piece.size() < format::kPageSize || !format::is_blank(piece.first<format::kPageSize>())) {
       const ssize_t written = ::pwrite(fd, piece.data(), piece.size(), static_cast<off_t>(offset));
       if (written < 0 && errno == EINTR) continue;
       if (written <= 0) return fail(Error::from_errno(errno, "copy of a device's ends"));
