@@ -35,8 +35,8 @@ class Backend {
   virtual void wake() = 0;
 
   virtual Task<Result<std::unique_ptr<File>>> open_file(std::string path, FileOptions options) = 0;
-  virtual Task<Result<>> rename_file(std::string from,
-                                     std::string to) = 0;         // atomically replaces `to`; durable when it returns
+  // Atomically replaces `to`; durable when it returns.
+  virtual Task<Result<>> rename_file(std::string from, std::string to) = 0;
   virtual Task<Result<>> remove_file(std::string path) = 0;       // NOT_FOUND when missing
   virtual Task<Result<>> make_directories(std::string path) = 0;  // like mkdir -p
 

@@ -47,9 +47,8 @@ class Reactor {
   // As now(), for what is measured: off by a microsecond and a thousandth of the time since the round began, or less,
   // and much cheaper.
   TimePoint measured_now() { return cycle_clock_.ready() ? cycle_clock_.now() : now(); }
-  TimePoint round_time() const {
-    return round_time_;
-  }  // when the present round of the loop began: cheap, for statistics and time-outs
+  // When the present round of the loop began: cheap, for statistics and time-outs.
+  TimePoint round_time() const { return round_time_; }
   Random& random() { return random_; }
   BufferPool& buffers() { return buffers_; }
   Backend& backend() { return *backend_; }
