@@ -92,6 +92,30 @@ TEST(Paths, ALostCacheIsToldOnce) {
   }
 }
 
+TEST(Paths, ADeviceEndsWhileOneWayIsLookedAtAndAnotherOneWaits) {
+  InitiatorSite site({.seed = 1, .aio = true});
+  add_second_path(site);
+  ASSERT_TRUE(site.open(InitiatorSite::uri("paths=10.0.0.3:8420&keep_alive_ms=1000")));
+  auto connected = [&](size_t path) { return site.device().paths()[path].connected; };
+  site.run_until([&] { return connected(0) && connected(1); });
+  size_t looking = 0, ended = 0;
+  site.device().set_reconnect_hook([&](bool) -> runtime::Task<Result<>> {
+    ++looking;
+    runtime::Event never;
+    auto waited = co_await never.wait();
+    ++ended;
+    co_return fail(std::move(waited.error()));
+  });
+  site.site().target_node().crash(CrashKind::kKill);
+  site.run_until([&] { return !connected(0) && !connected(1); });
+  site.site().restart_target();
+  site.run_until([&] { return connected(0) && connected(1); });
+  EXPECT_EQ(looking, 1u);
+  site.end();
+  EXPECT_EQ(looking, 1u);
+  EXPECT_EQ(ended, 1u);
+}
+
 // Of a target that is not ours nothing is known.
 TEST(Paths, WhoTellsNoBootMayHaveLostItsCache) {
   InitiatorSite site({.seed = 1, .aio = true, .tells_boot_id = false});

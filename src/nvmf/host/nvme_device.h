@@ -154,7 +154,10 @@ class NvmeDevice final : public block::Device, private Controller::Listener, pri
   std::atomic<bool> volatile_cache_;  // of any of the controllers
   ReconnectHook reconnect_hook_;
   runtime::Mutex looking_;  // at a way that is there again
-  Uuid boot_looked_at_;  // of the node: what was lost before it is known to the hook. Ways to several nodes take turns
+  // Of the node: what was lost before is known to the hook, or was before the device was opened. Where ways lead to
+  // several nodes it changes with each that is looked at, and the hook hears of a loss too often rather than too
+  // seldom.
+  Uuid boot_looked_at_;
   bool stopping_ = false;
 };
 
