@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pathlib
 import subprocess
 import unittest
 import urllib.parse
@@ -185,6 +186,8 @@ class LifeCycle(NexusCase):
             await self.host(number=2)
         host = await self.host(number=1)
         self.assertEqual(host.cntlid, 100)
+        boot_id = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self.assertEqual((await host.identify_controller())[3136:3152], uuid.UUID(boot_id).bytes)
         self.publish("--allowed-host", other)
         await host.admin.wait_end()
         host.reset()
@@ -262,6 +265,26 @@ class LifeCycle(NexusCase):
 
 
 class Failures(NexusCase):
+    async def test_replica_engine_killed_and_back_before_anybody_waits(self) -> None:
+        """Its node was up all the time, so nothing is copied, although nobody had flushed."""
+        engines = self.engines(3, "--no-intent-log")
+        self.create(self.uris(engines))
+        self.publish()
+        host = await self.host()
+        await host.write(0, b"1" * BLOCK)
+        connected = f"connected to 127.0.0.1:{engines[2].port}"
+        log = lambda: self.under_test.log_path.read_text()  # noqa: E731
+        before = log().count(connected)
+        engines[2].kill()
+        engines[2].start()
+        self.import_replica(engines[2], 2)
+        await settled("the child is connected again", lambda: log().count(connected) > before, log)
+        await host.write(1, b"2" * BLOCK)
+        await host.close()
+        self.assertEqual(self.child_states(), [["online", "-"]] * 3)
+        history = self.under_test.client("-o", "json", "rebuild", "history", self.identity)
+        self.assertEqual(json.loads(history)["records"], [])
+
     async def test_replica_engine_killed_and_back(self) -> None:
         engines = self.engines(3)
         uris = self.uris(engines)
