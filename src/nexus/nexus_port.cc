@@ -308,14 +308,14 @@ NexusPort::Slot* NexusPort::choose_reader(const Op& op) {
   if (seeded(SeededBug::kReadFromRebuilding)) readable |= mask(SlotRole::kWriter);
   readable &= ~op.tried;
   if (readable == 0) return nullptr;
-  // What comes of one that was reported may wait for the store.
-  uint32_t unreported = 0, local = 0;
+  // What comes of one that was reported may wait for the store, of one that cannot be reached for its node.
+  uint32_t sound = 0, local = 0;
   for_each_slot(readable, [&](const Slot& slot) {
-    if (slot.reporting) return;
-    unreported |= bit(slot.index);
+    if (slot.reporting || slot.device->unreachable()) return;
+    sound |= bit(slot.index);
     if (slot.local) local |= bit(slot.index);
   });
-  const uint32_t best = local != 0 ? local : unreported != 0 ? unreported : readable;
+  const uint32_t best = local != 0 ? local : sound != 0 ? sound : readable;
   const unsigned first = next_reader_ + 1;
   const auto after_first =
       static_cast<unsigned>(std::countr_zero(std::rotr(best, static_cast<int>(first % kMaxChildren))));

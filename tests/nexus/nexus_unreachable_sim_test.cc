@@ -104,6 +104,20 @@ TEST(NexusUnreachable, WithoutIoAChildMayBeAwayForLonger) {
   site.end();
 }
 
+TEST(NexusUnreachable, ReadsGoToWhoCanBeReached) {
+  FaultSite site(8);
+  Pending(site, 0, 0).expect_success();
+  EXPECT_TRUE(site.run(site.nexus().fault_child(site.uri(0), FaultReason::kOffline)));  // it would be read
+  site.storage(1).crash(sim::CrashKind::kKill);
+  site.world().run_for(seconds(10));
+  for (unsigned i = 0; i < 8; ++i) Pending(site, 0, i % 2, block::IoType::kRead).expect_success();
+  EXPECT_EQ(child(site, 1).state, ChildState::kOpen);
+  start_again(site, 1);
+  EXPECT_TRUE(site.run(site.nexus().online_child(site.uri(0))));
+  site.wait_whole();
+  site.end();
+}
+
 TEST(NexusUnreachable, TheLastHealthyChildIsWaitedFor) {
   FaultSite site(4);
   Pending(site, 0, 0).expect_success();
