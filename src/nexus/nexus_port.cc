@@ -36,6 +36,11 @@ bool is_lost(Status status) {
          status.is(GenericStatus::kNamespaceNotReady);
 }
 
+// Writing zeroes takes as long as it takes where a child has no command for it, and may be for the whole device. A child
+// gets them in portions, each with a child_timeout of its own; they grow while it is fast.
+constexpr uint64_t kFirstZeroingBytes = uint64_t{32} << 20;
+constexpr int kFastPart = 8;  // a portion that took this part of child_timeout, or less, is followed by a larger one
+
 constexpr Status kClosedStatus = Status::generic(GenericStatus::kInternalError);
 
 }  // namespace
@@ -75,6 +80,7 @@ struct NexusPort::Leg : Io, ListLink<LegLink> {
   Slot* slot = nullptr;
   uint32_t epoch = 0;  // of the slot when it began
   TimePoint started_at{};
+  uint64_t blocks_left = 0;  // zeroes to be written behind the present portion
 };
 
 struct NexusPort::Slot {
@@ -233,6 +239,10 @@ void NexusPort::start_leg(Op& op, Slot& slot) {
   leg.may_deallocate = unmaps || op.io.may_deallocate;
   leg.lba = has_range ? op.io.lba + data_start_ : 0;
   leg.num_blocks = op.io.num_blocks;
+  if (leg.type == IoType::kWriteZeroes) {
+    leg.num_blocks = std::min(leg.num_blocks, kFirstZeroingBytes / slot.device->block_size());
+  }
+  leg.blocks_left = op.io.num_blocks - leg.num_blocks;
   leg.data = op.io.data;
   leg.read_flags = op.io.read_flags;
   leg.epoch = slot.epoch;
@@ -245,7 +255,28 @@ void NexusPort::start_leg(Op& op, Slot& slot) {
   slot.channel->submit(leg);
 }
 
+// Of a leg that has more to zero. false: not for this child any more.
+bool NexusPort::zero_next_portion(Leg& leg) {
+  const SlotRole role = leg.slot->role;
+  if (!leg.status.is_success()) return false;
+  if (fenced_ || mode_ == PortMode::kClosed || role == SlotRole::kAway || role == SlotRole::kAbsent) {
+    leg.status = Status::generic(GenericStatus::kAbortRequested);
+    return false;
+  }
+  const TimePoint now = reactor_.round_time();
+  const bool fast = now - leg.started_at <= child_timeout_ / kFastPart;
+  leg.lba += leg.num_blocks;
+  leg.num_blocks = std::min(leg.blocks_left, fast ? 2 * leg.num_blocks : leg.num_blocks);
+  leg.blocks_left -= leg.num_blocks;
+  leg.started_at = now;
+  static_cast<ListLink<LegLink>&>(leg).unlink();
+  legs_.push_back(leg);
+  leg.slot->channel->submit(leg);
+  return true;
+}
+
 void NexusPort::end_leg(Leg& leg) {
+  if (leg.blocks_left > 0 && zero_next_portion(leg)) return;
   Op& op = *leg.op;
   Slot& slot = *leg.slot;
   const Status status = leg.status;

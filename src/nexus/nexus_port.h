@@ -142,6 +142,7 @@ class NexusPort {
   Slot* choose_reader(const Op& op);
   bool have_legs(size_t count);
   void start_leg(Op& op, Slot& slot);
+  bool zero_next_portion(Leg& leg);
   void end_leg(Leg& leg);
   void end_read(Op& op, Slot& slot, nvme::Status status);
   void settle(Op& op);
