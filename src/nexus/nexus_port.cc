@@ -99,6 +99,7 @@ struct NexusPort::Slot {
   std::unique_ptr<block::Channel> channel;
   uint32_t num_legs = 0;
   uint32_t epoch = 0;  // counts how often it was no reader any more
+  bool has_left() const { return role == SlotRole::kAway || role == SlotRole::kAbsent; }
   // One report at a time: posted to the home reactor, answered from there.
   bool reporting = false;
   bool kept = false;
@@ -257,9 +258,8 @@ void NexusPort::start_leg(Op& op, Slot& slot) {
 
 // Of a leg that has more to zero. false: not for this child any more.
 bool NexusPort::zero_next_portion(Leg& leg) {
-  const SlotRole role = leg.slot->role;
   if (!leg.status.is_success()) return false;
-  if (fenced_ || mode_ == PortMode::kClosed || role == SlotRole::kAway || role == SlotRole::kAbsent) {
+  if (fenced_ || mode_ == PortMode::kClosed || leg.slot->has_left()) {
     leg.status = Status::generic(GenericStatus::kAbortRequested);
     return false;
   }
@@ -288,11 +288,15 @@ void NexusPort::end_leg(Leg& leg) {
   if (status.is_success()) {
     op.ok |= bit(slot.index);
   } else {
-    op.failed |= bit(slot.index);
-    if (is_request_error(status)) op.refused |= bit(slot.index);
     op.status = status;
-    slot.last_status = status;
     if (failure_of(status).conflict) fence(slot);
+    if (!slot.has_left()) {
+      op.failed |= bit(slot.index);
+      if (is_request_error(status)) op.refused |= bit(slot.index);
+      slot.last_status = status;
+    } else if (!op.is_read()) {
+      log_missed(op, bit(slot.index));  // it is no failure of that child, which may be there again when `op` is settled
+    }
   }
   const bool answers = status.is_success() || status.is(MediaStatus::kDeallocatedOrUnwrittenBlock);
   if (op.is_read() && answers && leg.epoch != slot.epoch) {

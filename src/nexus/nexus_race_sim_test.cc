@@ -545,6 +545,31 @@ TEST(NexusRace, ACopyDoesNotWaitForAChildThatHangs) {
   }
 }
 
+// It says nothing about the child when that is there again.
+TEST(NexusRace, AFailureThatComesAfterTheChildHasLeft) {
+  NexusSite site({.nexus = without_log()});
+  ASSERT_TRUE(site.create({0, 1, 2}));
+  for (const size_t disk : {1, 2}) site.disk(disk).set_faults({.hang = true});
+  Pending write(site, IoType::kWrite, 0, 8, 1);
+  Call fault(site, site.nexus().fault_child(NexusSite::uri(1), FaultReason::kOffline));
+  site.world().run_for(milliseconds(100));
+  EXPECT_EQ(site.child(1).state, ChildState::kFaulted);
+  site.disk(1).set_faults({.write_error = -EIO});
+  site.run_until([&] { return fault.result && !site.child(1).faulting; });
+  EXPECT_EQ(site.disk(1).counters().failed, 1u);
+  site.disk(1).set_faults({});
+  Call online(site, site.nexus().online_child(NexusSite::uri(1)));
+  site.world().run_for(milliseconds(100));
+  EXPECT_TRUE(online.result && *online.result);
+  EXPECT_FALSE(write.io.done);
+  site.disk(2).set_faults({});
+  site.run_until([&] { return write.io.done; });
+  site.world().run_for(seconds(1));
+  for (const size_t disk : {0, 1, 2}) EXPECT_TRUE(site.healthy(disk)) << disk;
+  EXPECT_TRUE(site.identical(0, 1));
+  site.end();
+}
+
 // Its removal is not heard by anybody: nobody reads from a device that has gone.
 TEST(NexusRace, AChildThatIsRemovedWhileItIsAdded) {
   NexusSite site({.nexus = without_log()});
