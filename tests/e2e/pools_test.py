@@ -196,6 +196,47 @@ class Refusals(PoolCase):
         self.assertEqual(sorted(each["name"] for each in self.listed("replica", "list")), ["r0", "s0"])
 
 
+class Limits(PoolCase):
+    async def test_metadata_pages_are_used_up(self) -> None:
+        """A replica of one cluster takes two. The pool goes on with what it has, also after a crash."""
+        path = self.disk()
+        client = self.under_test.client
+        client("pool", "create", "pool0", path)
+        written = self.create("r0", "40MiB", "--thin", "-p", "nvmf")
+        host = await self.host("r0")
+        await host.write(0, b"1" * BLOCK)
+        for number in range(1, 100):
+            result = self.under_test.client_result(
+                "replica", "create", f"r{number}", str(uuid.uuid4()), "pool0", "--size", "4MiB", "--thin")
+            if result.returncode != 0:
+                break
+        self.assertRegex(result.stderr, "^error: INVALID_ARGUMENT: failed to create lvol r[0-9]+: out of metadata pages: ")
+        info = self.pool()["md_info"]
+        self.assertEqual(info["md_used_pages"], info["md_pages"])
+        replicas, used = self.listed("replica", "list"), self.pool()["used"]
+        full = ("INVALID_ARGUMENT", "out of metadata pages")
+        self.refused(*full, "replica", "create", "thick", str(uuid.uuid4()), "pool0", "--size", "8MiB")
+        snapshot = str(uuid.uuid4())
+        self.refused("INTERNAL", "out of metadata pages", "snapshot", "create_for_replica", written, "s0", "e", "t", snapshot)
+        await host.write(1, b"2" * BLOCK)
+        await host.write(4 * CLUSTER // BLOCK, b"3" * BLOCK)
+        await host.flush()
+        await host.close()
+        self.assertEqual(self.pool()["md_info"], info)
+        self.crash()
+        client("pool", "import", "pool0", path)
+        self.assertEqual([each["uuid"] for each in self.listed("replica", "list")], [each["uuid"] for each in replicas])
+        self.assertEqual(int(self.pool()["used"]), int(used) + CLUSTER)
+        # As soon as some have gone there is room again.
+        for each in replicas[-3:]:
+            client("replica", "destroy", each["uuid"])
+        self.snapshot(written, "s0")
+        host = await self.host("r0")
+        self.assertEqual(await host.read(0, 2), b"1" * BLOCK + b"2" * BLOCK)
+        self.assertEqual(await host.read(4 * CLUSTER // BLOCK, 1), b"3" * BLOCK)
+        await host.close()
+
+
 class HostsView(PoolCase):
     async def test_shares_come_back_after_a_restart(self) -> None:
         path = self.disk()
