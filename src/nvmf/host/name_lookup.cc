@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <netdb.h>
 
+#include <cerrno>
 #include <memory>
 
 #include "runtime/blocking_pool.h"
@@ -14,13 +15,17 @@ using Addresses = std::vector<runtime::SocketAddress>;
 
 namespace {
 
+Error no_address(std::string_view what) {
+  return Error::from_errno(ENXIO, what);
+}
+
 Result<Addresses> ask_resolver(const PathAddress& path) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_ADDRCONFIG;
   addrinfo* list = nullptr;
   if (const int error = ::getaddrinfo(path.host.c_str(), nullptr, &hints, &list); error != 0) {
-    return fail(Code::kNotFound, fmt::format("cannot find the address of '{}': {}", path.host, ::gai_strerror(error)));
+    return fail(no_address(fmt::format("cannot find the address of '{}': {}", path.host, ::gai_strerror(error))));
   }
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(list, ::freeaddrinfo);
   Addresses addresses;
@@ -29,7 +34,7 @@ Result<Addresses> ask_resolver(const PathAddress& path) {
     if (::getnameinfo(entry->ai_addr, entry->ai_addrlen, text, sizeof(text), nullptr, 0, NI_NUMERICHOST) != 0) continue;
     if (auto address = runtime::SocketAddress::ip(text, path.port)) addresses.push_back(std::move(*address));
   }
-  if (addresses.empty()) return fail(Code::kNotFound, fmt::format("'{}' has no IP address", path.host));
+  if (addresses.empty()) return fail(no_address(fmt::format("'{}' has no IP address", path.host)));
   return addresses;
 }
 
