@@ -2,7 +2,8 @@
 """What a pool costs: replicas of a pool on a memory device beside such a device without a pool, by the same engine.
 
 Thick replicas, and thin ones whose space is allocated (they are written over once before anything is measured).
-casperf is the load, over the network.
+casperf is the load, over the network. --replica-disks names other devices than memory: one that is exported as it is,
+and a blank one for the pool, larger by some clusters than two times that. Both are written to.
 """
 
 import pathlib
@@ -13,8 +14,7 @@ import bench_engine
 import benchmark
 import sides
 
-RAW = "malloc:///raw?size_mb=64"
-POOL_DISK = "malloc:///pool?size_mb=256"
+MEMORY = ["malloc:///raw?size_mb=64", "malloc:///pool?size_mb=256"]
 SIZE = "64MiB"
 LOADS = [load for load in sides.SMALL if load.depth == 32]
 KINDS = {"thick": ([], 0.98), "thin": (["--thin"], 0.97)}
@@ -24,18 +24,25 @@ def run(options) -> dict:
     casperf = sides.casperf(options.bin)
     loads = sides.chosen(LOADS, options.jobs)
     results = {}
-    with bench_engine.folder() as folder, sides.EngineTarget(options.bin, pathlib.Path(folder) / "engine", RAW,
+    raw_uri, pool_disk = options.replica_disks or MEMORY
+    device = "memory device" if options.replica_disks is None else f"{raw_uri} and {pool_disk}"
+    with bench_engine.folder() as folder, sides.EngineTarget(options.bin, pathlib.Path(folder) / "engine", raw_uri,
                                                              shlex.split(options.engine_options)) as raw:
-        raw.engine.client("pool", "create", "bench", POOL_DISK)
+        raw.engine.client("pool", "create", "bench", pool_disk)
         for kind, (creation, goal) in KINDS.items():
             uri = raw.engine.client("replica", "create", kind, str(uuid.uuid4()), "bench", "--size", SIZE, "-p", "nvmf",
                                     *creation).strip()
             contenders = {name: sides.Contender(None, lambda load, uri=uri: casperf(load, uri, options.seconds))
                           for name, uri in (("replica", uri), ("raw", raw.uri))}
-            comparison = sides.Comparison(f"{kind} replica, memory device", contenders, options.rounds,
+            comparison = sides.Comparison(f"{kind} replica, {device}", contenders, options.rounds,
                                           {load.name: goal for load in loads})
             results[kind] = comparison.run(loads, prepare=sides.FILL)
+        raw.engine.client("pool", "destroy", "bench")
     return results
+
+
+def add_options(parser) -> None:
+    parser.add_argument("--replica-disks", nargs=2, metavar=("RAW", "POOL"), help="two URIs, instead of memory")
 
 
 def show(results: dict) -> str:
@@ -43,4 +50,4 @@ def show(results: dict) -> str:
 
 
 if __name__ == "__main__":
-    benchmark.main(__doc__, run, show, sides.add_options)
+    benchmark.main(__doc__, run, show, sides.add_options, add_options)

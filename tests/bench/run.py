@@ -32,6 +32,7 @@ def main() -> int:
     parser = benchmark.arguments(__doc__)
     sides.add_options(parser)
     file_iops.add_options(parser)
+    replica_iops.add_options(parser)
     first_writes.add_options(parser)
     nexus_iops.add_options(parser)
     idle.add_options(parser)
