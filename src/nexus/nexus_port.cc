@@ -37,9 +37,17 @@ bool is_lost(Status status) {
 }
 
 // Writing zeroes takes as long as it takes where a child has no command for it, and may be for the whole device. A child
-// gets them in portions, each with a child_timeout of its own; they grow while it is fast.
+// gets them in portions, each with a child_timeout of its own; they grow while it is fast. They end at multiples of the
+// first one's size: a cluster of a pool that is cut in two could not be given back.
 constexpr uint64_t kFirstZeroingBytes = uint64_t{32} << 20;
 constexpr int kFastPart = 8;  // a portion that took this part of child_timeout, or less, is followed by a larger one
+
+// About `wanted` blocks from `lba` on, `left` at most.
+uint64_t zeroing_portion(uint64_t lba, uint64_t left, uint64_t wanted, uint32_t block_size) {
+  const uint64_t first = kFirstZeroingBytes / block_size;
+  const uint64_t end = (lba + std::max(wanted, first)) / first * first;
+  return std::min(left, end - lba);
+}
 
 constexpr Status kClosedStatus = Status::generic(GenericStatus::kInternalError);
 
@@ -241,7 +249,7 @@ void NexusPort::start_leg(Op& op, Slot& slot) {
   leg.lba = has_range ? op.io.lba + data_start_ : 0;
   leg.num_blocks = op.io.num_blocks;
   if (leg.type == IoType::kWriteZeroes) {
-    leg.num_blocks = std::min(leg.num_blocks, kFirstZeroingBytes / slot.device->block_size());
+    leg.num_blocks = zeroing_portion(leg.lba, leg.num_blocks, 0, slot.device->block_size());
   }
   leg.blocks_left = op.io.num_blocks - leg.num_blocks;
   leg.data = op.io.data;
@@ -266,7 +274,8 @@ bool NexusPort::zero_next_portion(Leg& leg) {
   const TimePoint now = reactor_.round_time();
   const bool fast = now - leg.started_at <= child_timeout_ / kFastPart;
   leg.lba += leg.num_blocks;
-  leg.num_blocks = std::min(leg.blocks_left, fast ? 2 * leg.num_blocks : leg.num_blocks);
+  leg.num_blocks = zeroing_portion(leg.lba, leg.blocks_left, fast ? 2 * leg.num_blocks : leg.num_blocks,
+                                   leg.slot->device->block_size());
   leg.blocks_left -= leg.num_blocks;
   leg.started_at = now;
   static_cast<ListLink<LegLink>&>(leg).unlink();

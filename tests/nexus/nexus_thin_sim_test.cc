@@ -10,7 +10,7 @@ namespace {
 using block::IoType;
 using pool::kMiB;
 
-constexpr uint64_t kReplicaBytes = 40 * kMiB;
+constexpr uint64_t kReplicaBytes = 48 * kMiB;
 
 class NexusThinSimTest : public testing::Test {
  protected:
@@ -80,6 +80,15 @@ TEST_F(NexusThinSimTest, StaleContentDoesNotSurvive) {
   ASSERT_NE(content("r2"), content("r1"));
   rebuild(2);
   EXPECT_EQ(content("r2"), content("r1"));
+}
+
+// All that is whole, though the data of a nexus begins within a cluster and children are told in portions.
+TEST_F(NexusThinSimTest, WhatIsUnmappedIsGivenBack) {
+  const uint64_t before = clusters(1);
+  ASSERT_TRUE(site_.write("nexus-1", 0, std::vector<std::byte>(39 * kMiB, std::byte{7})).is_success());
+  ASSERT_EQ(clusters(1), 11u);
+  ASSERT_TRUE(site_.io("nexus-1", {.type = IoType::kUnmap, .num_blocks = 39 * kMiB / 512}).is_success());
+  EXPECT_EQ(clusters(1), before);
 }
 
 }  // namespace
