@@ -51,8 +51,11 @@ Code code_of_errno(int errno_value) {
 }  // namespace
 
 Error Error::from_errno(int errno_value, std::string_view what) {
-  Error error(code_of_errno(errno_value),
-              fmt::format("{}: {}", what, std::generic_category().message(errno_value)));
+  return with_errno(errno_value, fmt::format("{}: {}", what, std::generic_category().message(errno_value)));
+}
+
+Error Error::with_errno(int errno_value, std::string message) {
+  Error error(code_of_errno(errno_value), std::move(message));
   error.errno_value_ = errno_value;
   return error;
 }

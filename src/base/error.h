@@ -40,11 +40,13 @@ class Error {
 
   // From an errno value: the code that fits it, "<what>: <strerror>"; errno_value() keeps the number.
   static Error from_errno(int errno_value, std::string_view what);
+  // The same of a number that stands for what `message` says and not for what the system means by it.
+  static Error with_errno(int errno_value, std::string message);
 
   Code code() const { return code_; }
   const std::string& message() const { return message_; }
   const Error* cause() const { return cause_.get(); }
-  int errno_value() const { return errno_value_; }  // 0 when the error did not come from the system
+  int errno_value() const { return errno_value_; }  // 0: none
 
   // The whole chain: "message: cause: cause of the cause".
   std::string to_string() const;

@@ -23,6 +23,13 @@ TEST(Error, FromErrnoKeepsTheNumber) {
   EXPECT_EQ(error.message(), "write: No space left on device");
 }
 
+TEST(Error, WithErrnoKeepsTheText) {
+  const Error error = Error::with_errno(EMFILE, "no free metadata page");
+  EXPECT_EQ(error.code(), Code::kResourceExhausted);
+  EXPECT_EQ(error.errno_value(), EMFILE);
+  EXPECT_EQ(error.to_string(), "no free metadata page");
+}
+
 TEST(Error, CodesHaveGrpcNames) {
   EXPECT_EQ(code_name(Code::kFailedPrecondition), "FAILED_PRECONDITION");
   EXPECT_EQ(static_cast<int>(Code::kDataLoss), 15);

@@ -31,14 +31,14 @@ void MetadataChange::give_back_cluster(uint32_t cluster) {
 
 Result<uint32_t> MetadataChange::take_root_page() {
   const auto page = space_.take_page();
-  if (!page) return fail(Error::from_errno(EMFILE, "no free metadata page"));
+  if (!page) return fail(Error::with_errno(EMFILE, "no free metadata page"));
   taken_pages_.push_back(*page);
   return *page;
 }
 
 Result<uint32_t> MetadataChange::take_extent_page() {
   const auto page = space_.take_page(1);
-  if (!page) return fail(Error::from_errno(ENOSPC, "no free metadata page for an extent page"));
+  if (!page) return fail(Error::with_errno(ENOSPC, "no free metadata page for an extent page"));
   taken_pages_.push_back(*page);
   return *page;
 }
@@ -49,7 +49,7 @@ Result<std::vector<uint32_t>> MetadataChange::put_chain(const format::BlobMetada
   std::vector<uint32_t> further(length - 1);
   for (uint32_t& page : further) {
     const auto taken = space_.take_page();
-    if (!taken) return fail(Error::from_errno(ENOMEM, "no free metadata page for a chain"));
+    if (!taken) return fail(Error::with_errno(ENOMEM, "no free metadata page for a chain"));
     taken_pages_.push_back(*taken);
     page = *taken;
   }

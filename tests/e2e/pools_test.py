@@ -210,7 +210,8 @@ class Limits(PoolCase):
                 "replica", "create", f"r{number}", str(uuid.uuid4()), "pool0", "--size", "4MiB", "--thin")
             if result.returncode != 0:
                 break
-        self.assertRegex(result.stderr, "^error: INVALID_ARGUMENT: failed to create lvol r[0-9]+: out of metadata pages: ")
+        self.assertRegex(
+            result.stderr, "^error: INVALID_ARGUMENT: failed to create lvol r[0-9]+: out of metadata pages: no free metadata page$")
         info = self.pool()["md_info"]
         self.assertEqual(info["md_used_pages"], info["md_pages"])
         replicas, used = self.listed("replica", "list"), self.pool()["used"]

@@ -15,8 +15,8 @@ using Addresses = std::vector<runtime::SocketAddress>;
 
 namespace {
 
-Error no_address(std::string_view what) {
-  return Error::from_errno(ENXIO, what);
+Error no_address(std::string what) {
+  return Error::with_errno(ENXIO, std::move(what));
 }
 
 Result<Addresses> ask_resolver(const PathAddress& path) {
