@@ -36,18 +36,12 @@ bool is_lost(Status status) {
          status.is(GenericStatus::kNamespaceNotReady);
 }
 
-// Writing zeroes takes as long as it takes where a child has no command for it, and may be for the whole device. A child
-// gets them in portions, each with a child_timeout of its own; they grow while it is fast. They end at multiples of the
-// first one's size: a cluster of a pool that is cut in two could not be given back.
+// Writing zeroes takes as long as it takes where a child has no command for it, and may be for the whole device. It is
+// done in portions, one after the other, each a write of its own to time-outs, locks, permits and children that leave;
+// they grow while all children are fast. They end at multiples of the first one's size: a cluster of a pool that is cut
+// in two could not be given back.
 constexpr uint64_t kFirstZeroingBytes = uint64_t{32} << 20;
 constexpr int kFastPart = 8;  // a portion that took this part of child_timeout, or less, is followed by a larger one
-
-// About `wanted` blocks from `lba` on, `left` at most.
-uint64_t zeroing_portion(uint64_t lba, uint64_t left, uint64_t wanted, uint32_t block_size) {
-  const uint64_t first = kFirstZeroingBytes / block_size;
-  const uint64_t end = (lba + std::max(wanted, first)) / first * first;
-  return std::min(left, end - lba);
-}
 
 constexpr Status kClosedStatus = Status::generic(GenericStatus::kInternalError);
 
@@ -63,10 +57,15 @@ ChildFailure failure_of(Status status) {
 struct NexusPort::Op : ListLink<> {
   Op(NexusChannel& its_channel, Io& its_io) : channel(its_channel), io(its_io) {}
   bool is_read() const { return io.type == IoType::kRead; }
+  bool is_zeroing() const { return io.type == IoType::kWriteZeroes || io.type == IoType::kUnmap; }
   void restart() { ok = failed = refused = missed = reported = kept = tried = bad = 0; }
 
   NexusChannel& channel;
   Io& io;
+  // What is done of `io` at present: all of it, or a portion of its zeroes. Not changed while in `writes_`.
+  uint64_t lba = io.lba;
+  uint64_t num_blocks = io.num_blocks;
+  TimePoint began_at{};
   uint32_t legs = 0;                      // in flight
   uint32_t ok = 0;                        // have done it
   uint32_t failed = 0;                    // have not
@@ -88,7 +87,6 @@ struct NexusPort::Leg : Io, ListLink<LegLink> {
   Slot* slot = nullptr;
   uint32_t epoch = 0;  // of the slot when it began
   TimePoint started_at{};
-  uint64_t blocks_left = 0;  // zeroes to be written behind the present portion
 };
 
 struct NexusPort::Slot {
@@ -168,7 +166,9 @@ void NexusPort::for_each_slot(uint32_t slots, Visit visit) {
 
 void NexusPort::start(NexusChannel& channel, Io& io) {
   num_host_ios_.store(num_host_ios() + 1, std::memory_order_relaxed);
-  begin(DriverArea::construct<Op>(io, channel, io));
+  Op& op = DriverArea::construct<Op>(io, channel, io);
+  if (op.is_zeroing()) set_portion(op, io.lba, 0);
+  begin(op);
 }
 
 void NexusPort::begin(Op& op) {
@@ -186,7 +186,7 @@ void NexusPort::begin(Op& op) {
 bool NexusPort::is_locked(const Op& op) {
   if (op.is_read() || locks_.empty()) return false;
   for (const PortLock& lock : locks_) {
-    if (lock.overlaps(op.io.lba, op.io.num_blocks)) return true;
+    if (lock.overlaps(op.lba, op.num_blocks)) return true;
   }
   return false;
 }
@@ -202,7 +202,7 @@ void NexusPort::retry_held() {
 void NexusPort::leave_writes(Op& op) {
   op.unlink();
   for (PortLock& lock : locks_) {
-    if (lock.num_before_ > 0 && lock.overlaps(op.io.lba, op.io.num_blocks) && --lock.num_before_ == 0) {
+    if (lock.num_before_ > 0 && lock.overlaps(op.lba, op.num_blocks) && --lock.num_before_ == 0) {
       lock.home_.post(lock.granted_);
     }
   }
@@ -246,12 +246,8 @@ void NexusPort::start_leg(Op& op, Slot& slot) {
   leg.type = unmaps ? IoType::kWriteZeroes : op.io.type;
   leg.fua = op.io.fua;
   leg.may_deallocate = unmaps || op.io.may_deallocate;
-  leg.lba = has_range ? op.io.lba + data_start_ : 0;
-  leg.num_blocks = op.io.num_blocks;
-  if (leg.type == IoType::kWriteZeroes) {
-    leg.num_blocks = zeroing_portion(leg.lba, leg.num_blocks, 0, slot.device->block_size());
-  }
-  leg.blocks_left = op.io.num_blocks - leg.num_blocks;
+  leg.lba = has_range ? op.lba + data_start_ : 0;
+  leg.num_blocks = op.num_blocks;
   leg.data = op.io.data;
   leg.read_flags = op.io.read_flags;
   leg.epoch = slot.epoch;
@@ -264,28 +260,7 @@ void NexusPort::start_leg(Op& op, Slot& slot) {
   slot.channel->submit(leg);
 }
 
-// Of a leg that has more to zero. false: not for this child any more.
-bool NexusPort::zero_next_portion(Leg& leg) {
-  if (!leg.status.is_success()) return false;
-  if (fenced_ || mode_ == PortMode::kClosed || leg.slot->has_left()) {
-    leg.status = Status::generic(GenericStatus::kAbortRequested);
-    return false;
-  }
-  const TimePoint now = reactor_.round_time();
-  const bool fast = now - leg.started_at <= child_timeout_ / kFastPart;
-  leg.lba += leg.num_blocks;
-  leg.num_blocks = zeroing_portion(leg.lba, leg.blocks_left, fast ? 2 * leg.num_blocks : leg.num_blocks,
-                                   leg.slot->device->block_size());
-  leg.blocks_left -= leg.num_blocks;
-  leg.started_at = now;
-  static_cast<ListLink<LegLink>&>(leg).unlink();
-  legs_.push_back(leg);
-  leg.slot->channel->submit(leg);
-  return true;
-}
-
 void NexusPort::end_leg(Leg& leg) {
-  if (leg.blocks_left > 0 && zero_next_portion(leg)) return;
   Op& op = *leg.op;
   Slot& slot = *leg.slot;
   const Status status = leg.status;
@@ -444,6 +419,7 @@ void NexusPort::start_write(Op& op) {
     return;
   }
   op.restart();
+  op.began_at = reactor_.round_time();
   op.missed = mask(SlotRole::kRetiring);
   log_missed(op, op.missed | mask(SlotRole::kAway));
   if (op.io.type == IoType::kFlush && unflushed_ != nullptr && op.settles_cache == nullptr &&
@@ -467,14 +443,14 @@ void NexusPort::start_write(Op& op) {
 // What is acknowledged may still be in the caches of children, also of one that has left since.
 void NexusPort::note_done(const Op& op, uint32_t members) {
   if (op.io.type == IoType::kFlush || op.io.type == IoType::kReset || op.io.fua || unflushed_ == nullptr) return;
-  unflushed_->note(op.io.lba, op.io.num_blocks);
+  unflushed_->note(op.lba, op.num_blocks);
   log_missed(op, op.ok & ~members);
 }
 
 void NexusPort::log_missed(const Op& op, uint32_t slots) {
   if (seeded(SeededBug::kSkipLog)) return;
   for_each_slot(slots, [&](const Slot& slot) {
-    if (slot.log != nullptr) slot.log->set(op.io.lba, op.io.num_blocks);
+    if (slot.log != nullptr) slot.log->set(op.lba, op.num_blocks);
   });
 }
 
@@ -508,13 +484,32 @@ void NexusPort::settle(Op& op) {
   } else if ((op.ok & readers) != 0) {
     log_missed(op, op.failed);
     note_done(op, members);
-    finish(op, Status::success());
+    if (op.is_zeroing() && op.lba + op.num_blocks < op.io.lba + op.io.num_blocks) {
+      begin_next_portion(op);
+    } else {
+      finish(op, Status::success());
+    }
   } else {
     // Those that have it are gone.
     leave_writes(op);
     held_.push_back(op);
     if (mode_ == PortMode::kServing && readers != 0) retry_held();
   }
+}
+
+// About `wanted` blocks of the zeroes of `op`, from `lba` on.
+void NexusPort::set_portion(Op& op, uint64_t lba, uint64_t wanted) {
+  const uint64_t first = kFirstZeroingBytes / op.channel.device().block_size();
+  const uint64_t end = (data_start_ + lba + std::max(wanted, first)) / first * first - data_start_;
+  op.lba = lba;
+  op.num_blocks = std::min(op.io.lba + op.io.num_blocks, end) - lba;
+}
+
+void NexusPort::begin_next_portion(Op& op) {
+  leave_writes(op);
+  const bool fast = reactor_.round_time() - op.began_at <= child_timeout_ / kFastPart;
+  set_portion(op, op.lba + op.num_blocks, fast ? 2 * op.num_blocks : op.num_blocks);
+  begin(op);
 }
 
 void NexusPort::settle_all() {
@@ -641,7 +636,7 @@ Task<> NexusPort::close() {
 
 bool NexusPort::is_permitted(const Op& op) {
   if (op.io.type == IoType::kFlush || op.io.type == IoType::kReset) return true;
-  return permits_->allow(op.io.lba, op.io.num_blocks);
+  return permits_->allow(op.lba, op.num_blocks);
 }
 
 Task<> NexusPort::use_permits(WritePermits::Keeper& keeper, unsigned region_shift, uint64_t num_regions) {
@@ -656,7 +651,7 @@ void NexusPort::permits_answered(Status status) {
     IntrusiveList<Op> held, refused;
     held.splice_back(held_);
     while (Op* op = held.pop_front()) {
-      const bool asked = !op->is_read() && op->io.num_blocks != 0 && permits_->asks_for(op->io.lba, op->io.num_blocks);
+      const bool asked = !op->is_read() && op->num_blocks != 0 && permits_->asks_for(op->lba, op->num_blocks);
       (asked && mode_ == PortMode::kServing ? refused : held_).push_back(*op);
     }
     // Their hosts may ask for the same again in here.
@@ -670,7 +665,7 @@ Task<> NexusPort::withdraw_permits(bool at_once, RegionMap& kept) {
   if (permits_ == nullptr) co_return;
   RegionMap in_flight(kept.size());
   for (const Op& op : writes_) {
-    if (op.io.num_blocks != 0) permits_->note_in_flight(in_flight, op.io.lba, op.io.num_blocks);
+    if (op.num_blocks != 0) permits_->note_in_flight(in_flight, op.lba, op.num_blocks);
   }
   permits_->withdraw(in_flight, at_once, kept);
 }
@@ -685,7 +680,7 @@ Task<> NexusPort::grow_permits(uint64_t num_regions) {
 void NexusPort::lock(PortLock& lock) {
   lock.num_before_ = 0;
   for (const Op& op : writes_) {
-    if (lock.overlaps(op.io.lba, op.io.num_blocks)) ++lock.num_before_;
+    if (lock.overlaps(op.lba, op.num_blocks)) ++lock.num_before_;
   }
   locks_.push_back(lock);
   if (lock.num_before_ == 0) lock.home_.post(lock.granted_);

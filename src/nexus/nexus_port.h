@@ -142,12 +142,13 @@ class NexusPort {
   Slot* choose_reader(const Op& op);
   bool have_legs(size_t count);
   void start_leg(Op& op, Slot& slot);
-  bool zero_next_portion(Leg& leg);
   void end_leg(Leg& leg);
   void end_read(Op& op, Slot& slot, nvme::Status status);
   void settle(Op& op);
   void settle_all();
   void leave_writes(Op& op);
+  void set_portion(Op& op, uint64_t lba, uint64_t wanted);
+  void begin_next_portion(Op& op);
   void retry_held();
   void finish(Op& op, nvme::Status status);
   void note_done(const Op& op, uint32_t members);

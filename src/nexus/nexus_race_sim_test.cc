@@ -691,6 +691,21 @@ TEST_F(NexusZeroing, AChildThatLeavesIsNotWaitedForToTheEnd) {
   site_.end();
 }
 
+// A lock on everything waits for one portion, not for all of them.
+TEST_F(NexusZeroing, AnOrderlyEndComesBetweenTwoPortions) {
+  site_.world().run_for(seconds(1));
+  const TimePoint asked = site_.world().now();
+  Call close(site_, [](Nexus& nexus) -> Task<Result<>> {
+    co_await nexus.close();
+    co_return Result<>{};
+  }(site_.nexus()));
+  site_.run_until([&] { return close.result.has_value() && zeroes_->io.done; });
+  EXPECT_LT(site_.world().now() - asked, seconds(10));  // child_timeout
+  EXPECT_FALSE(zeroes_->io.status.is_success());
+  EXPECT_TRUE(site_.record()->clean_shutdown);
+  site_.end();
+}
+
 // What hosts wrote last may have been done by some children only: nobody is to believe that they are equal.
 TEST(NexusRace, ADestructionThatCutsAWriteIsNotClean) {
   NexusOptions options = without_log();
