@@ -165,8 +165,8 @@ Task<Result<>> Nexus::open(std::vector<ChildPtr> children) {
   for (const ChildPtr& child : std::vector(children_)) {
     if (!std::exchange(child->lost_early, false)) continue;
     const auto restored = co_await restore_after_loss(child);
-    if (!restored && !child->has_left())
-      co_return fail(nexus_error::create(name(), restored.error().to_string()));
+    if (state_ != NexusState::kOpen) break;
+    if (!restored && !child->has_left()) co_return fail(nexus_error::create(name(), restored.error().to_string()));
   }
   if (state_ != NexusState::kOpen) co_return fail(nexus_error::create(name(), "it had to shut itself down"));
   log::info("nexus {}: {} children, {} blocks of {} bytes", name(), children_.size(), num_blocks(), block_size());
