@@ -152,7 +152,8 @@ Task<Result<>> Nexus::restore_after_loss(ChildPtr child) {
     co_return Result<>{};
   }
   const auto guard = co_await health_.lock();
-  if (!guard || state_ != NexusState::kOpen || child->has_left()) co_return fail(Code::kCancelled, "the child has left");
+  if (!guard || state_ != NexusState::kOpen || child->has_left())
+    co_return fail(Code::kCancelled, "the child has left");
   co_await restore_lost_writes(child);
   co_return Result<>{};
 }

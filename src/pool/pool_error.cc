@@ -131,7 +131,8 @@ Error snapshot_parameters(std::string_view replica, std::string_view why, Code c
   return Error(code, fmt::format("Snapshot parameters for replica {} is not correct: {}", replica, why));
 }
 Error snapshot_create_failed(std::string_view name, Error cause) {
-  return with_cause(Code::kInternal, fmt::format("Snapshot {} creation failed{}", name, errno_reason(cause.errno_value())),
+  return with_cause(Code::kInternal,
+                    fmt::format("Snapshot {} creation failed{}", name, errno_reason(cause.errno_value())),
                     std::move(cause));
 }
 Error clone_parameters(std::string_view snapshot, std::string_view why, Code code) {

@@ -12,7 +12,8 @@ namespace {
 auto look_up_now(const std::string& host) {
   auto group = runtime::ReactorGroup::start({});
   EXPECT_TRUE(group);
-  auto found = runtime::run_on((*group)->reactor(0), "look up", [&] { return look_up({.host = host, .port = 4420}); }).get();
+  auto found =
+      runtime::run_on((*group)->reactor(0), "look up", [&] { return look_up({.host = host, .port = 4420}); }).get();
   (*group)->stop();
   return found;
 }
