@@ -2,8 +2,8 @@
 """What a pool costs: replicas of a pool on a memory device beside such a device without a pool, by the same engine.
 
 Thick replicas, and thin ones whose space is allocated (they are written over once before anything is measured).
-casperf is the load, over the network. --replica-disks names other devices than memory: one that is exported as it is,
-and a blank one for the pool, larger by some clusters than two times that. Both are written to.
+casperf is the load, over the network. --replica-disks names other devices than memory: one of 64 MiB, as large as a
+replica, that is exported as it is, and a blank one of 256 MiB for the pool. Both are written to.
 """
 
 import pathlib
