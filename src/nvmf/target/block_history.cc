@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <ranges>
 
 #include "base/check.h"
 
@@ -42,18 +43,24 @@ uint64_t BlockHistory::tag_in(std::span<const std::byte> block) {
   return tag;
 }
 
+BlockHistory::Version& BlockHistory::version_of(std::vector<Version>& versions, uint64_t begin) {
+  const auto found = std::find_if(versions.rbegin(), versions.rend(),
+                                  [&](const Version& version) { return version.begin <= begin; });
+  CAIRN_CHECK(found != versions.rend() && found->begin == begin);
+  return *found;
+}
+
 void BlockHistory::end(const Write& write, bool certain) {
   const uint64_t now = ++clock_;
   // The answer was still on its way when the target lost power.
   if (write.begin < last_power_loss_ && !write.fua) certain = false;
   for (uint64_t i = write.lba; i < write.lba + write.num_blocks; ++i) {
-    for (Version& version : blocks_[i]) {
-      if (version.begin != write.begin) continue;
-      version.end = now;
-      version.certain = certain;
-      version.durable = certain && write.fua;
-    }
+    Version& version = version_of(blocks_[i], write.begin);
+    version.end = now;
+    version.certain = certain;
+    version.durable = certain && write.fua;
   }
+  if (certain && !write.fua) volatile_.push_back(write);
 }
 
 void BlockHistory::acknowledge(const Write& write) {
@@ -78,14 +85,14 @@ std::string BlockHistory::check_read(uint64_t begin, uint64_t lba, std::span<con
       return fmt::format("block {}: no block that was ever written (tag {})", i, tag);
 
     // The latest begin of a certain write that was over before the read began rules out what ended before it.
-    uint64_t newest_certain = 0;
-    for (const Version& version : blocks_.at(i)) {
-      if (version.certain && version.end < begin) newest_certain = std::max(newest_certain, version.begin);
-    }
+    const auto newest_first = blocks_.at(i) | std::views::reverse;
+    const auto newest = std::ranges::find_if(
+        newest_first, [&](const Version& version) { return version.certain && version.end < begin; });
+    const uint64_t newest_certain = newest == newest_first.end() ? 0 : newest->begin;
     bool possible = tag == 0 && newest_certain == 0;
-    for (const Version& version : blocks_[i]) {
-      if (version.tag == tag && (version.end == kRunning || version.end >= newest_certain)) possible = true;
-    }
+    possible = possible || std::ranges::any_of(newest_first, [&](const Version& version) {
+                 return version.tag == tag && (version.end == kRunning || version.end >= newest_certain);
+               });
     if (!possible) {
       return fmt::format("block {}: the write {}, older than one that was acknowledged (begun at {}, read at {})", i,
                          tag, newest_certain, begin);
@@ -95,11 +102,15 @@ std::string BlockHistory::check_read(uint64_t begin, uint64_t lba, std::span<con
 }
 
 void BlockHistory::acknowledge_flush(uint64_t begin) {
-  for (auto& versions : blocks_) {
-    for (Version& version : versions) {
+  std::erase_if(volatile_, [&](const Write& write) {
+    bool done = false;  // all versions of a write end and are made durable together
+    for (uint64_t i = write.lba; i < write.lba + write.num_blocks; ++i) {
+      Version& version = version_of(blocks_[i], write.begin);
       if (version.certain && version.end < begin) version.durable = true;
+      done = version.durable || !version.certain;
     }
-  }
+    return done;
+  });
 }
 
 void BlockHistory::crash(bool power_loss) {

@@ -63,9 +63,12 @@ class BlockHistory {
   };
   static void fill(std::span<std::byte> block, uint64_t tag, uint64_t lba);
   static uint64_t tag_in(std::span<const std::byte> block);
+  // Its version of a block; the versions of a block are in the order in which they began.
+  static Version& version_of(std::vector<Version>& versions, uint64_t begin);
   void end(const Write& write, bool certain);
 
   std::vector<std::vector<Version>> blocks_;
+  std::vector<Write> volatile_;  // acknowledged, not durable
   uint64_t clock_ = 0;
   uint64_t last_tag_ = 0;
   uint64_t last_power_loss_ = 0;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace cairn::runtime::sim {
@@ -15,6 +16,16 @@ class ByteQueue {
     return std::span(bytes_).subspan(head_, at_most < size() ? at_most : size());
   }
   void append(std::span<const std::byte> bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
+  // The first `count` bytes of `other` leave it for the end of this one.
+  void take(ByteQueue& other, size_t count) {
+    if (empty() && count == other.size()) {
+      std::swap(*this, other);
+      other.clear();
+    } else {
+      append(other.front(count));
+      other.consume(count);
+    }
+  }
   void consume(size_t count) {
     head_ += count;
     if (head_ == bytes_.size()) {

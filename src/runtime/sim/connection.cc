@@ -123,8 +123,7 @@ void Connection::deliver(int side, size_t size) {
     trace(side, kFin);
   } else {
     trace(side, kSegment, from.sent, size);
-    to.incoming.append(from.outgoing.front(size));
-    from.outgoing.consume(size);
+    to.incoming.take(from.outgoing, size);
     from.unacknowledged += size;
     from.sent += size;
   }

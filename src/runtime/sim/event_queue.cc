@@ -6,7 +6,7 @@
 
 namespace cairn::runtime::sim {
 
-EventQueue::Id EventQueue::schedule(TimePoint at, Function function) {
+EventQueue::Id EventQueue::schedule(TimePoint at, Function&& function) {
   uint32_t slot;
   if (free_slots_.empty()) {
     slot = static_cast<uint32_t>(slots_.size());
@@ -16,11 +16,52 @@ EventQueue::Id EventQueue::schedule(TimePoint at, Function function) {
     free_slots_.pop_back();
   }
   slots_[slot].function = std::move(function);
-  const Id id{slot, slots_[slot].generation};
-  heap_.push_back({at, next_order_++, id});
-  std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
-  ++live_;
-  return id;
+  const Entry entry{at, next_order_++, slot};
+  heap_.push_back(entry);
+  rise(heap_.size() - 1, entry);
+  return {slot, slots_[slot].generation};
+}
+
+void EventQueue::put(size_t place, const Entry& entry) {
+  heap_[place] = entry;
+  slots_[entry.slot].place = static_cast<uint32_t>(place);
+}
+
+void EventQueue::rise(size_t place, const Entry& entry) {
+  while (place > 0) {
+    const size_t parent = (place - 1) / kFanOut;
+    if (!entry.before(heap_[parent])) break;
+    put(place, heap_[parent]);
+    place = parent;
+  }
+  put(place, entry);
+}
+
+void EventQueue::sink(size_t place, const Entry& entry) {
+  while (true) {
+    const size_t first = place * kFanOut + 1;
+    if (first >= heap_.size()) break;
+    const size_t end = std::min(first + kFanOut, heap_.size());
+    size_t earliest = first;
+    for (size_t child = first + 1; child < end; ++child) {
+      if (heap_[child].before(heap_[earliest])) earliest = child;
+    }
+    if (!heap_[earliest].before(entry)) break;
+    put(place, heap_[earliest]);
+    place = earliest;
+  }
+  put(place, entry);
+}
+
+void EventQueue::remove(size_t place) {
+  const Entry last = heap_.back();
+  heap_.pop_back();
+  if (place == heap_.size()) return;
+  if (place > 0 && last.before(heap_[(place - 1) / kFanOut])) {
+    rise(place, last);
+  } else {
+    sink(place, last);
+  }
 }
 
 EventQueue::Function EventQueue::release(uint32_t slot) {
@@ -28,39 +69,29 @@ EventQueue::Function EventQueue::release(uint32_t slot) {
   slots_[slot].function = nullptr;
   if (++slots_[slot].generation == 0) slots_[slot].generation = 1;
   free_slots_.push_back(slot);
-  --live_;
   return function;
 }
 
 void EventQueue::cancel(Id id) {
   if (id.generation == 0 || slots_[id.slot].generation != id.generation) return;
-  release(id.slot);  // its entry is skipped when it comes up
+  remove(slots_[id.slot].place);
+  release(id.slot);
 }
 
 void EventQueue::clear() {
   // One by one: what a function owned may cancel other events when it goes.
-  for (const Entry& entry : std::exchange(heap_, {})) cancel(entry.id);
-}
-
-void EventQueue::drop_cancelled() {
-  while (!heap_.empty() && slots_[heap_.front().id.slot].generation != heap_.front().id.generation) {
-    std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
+  while (!heap_.empty()) {
+    const uint32_t slot = heap_.back().slot;
     heap_.pop_back();
+    release(slot);
   }
 }
 
-TimePoint EventQueue::next_time() {
-  drop_cancelled();
-  return heap_.empty() ? kNever : heap_.front().at;
-}
-
-std::pair<TimePoint, EventQueue::Function> EventQueue::pop() {
-  drop_cancelled();
+EventQueue::Event EventQueue::pop() {
   CAIRN_CHECK(!heap_.empty());
   const Entry entry = heap_.front();
-  std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
-  heap_.pop_back();
-  return {entry.at, release(entry.id.slot)};
+  remove(0);
+  return {entry.at, release(entry.slot)};
 }
 
 }  // namespace cairn::runtime::sim

@@ -235,7 +235,7 @@ void FileSystem::put_content(const std::string& path, std::span<const std::byte>
   CAIRN_CHECK(opened.error == 0);
   VolatileStore& store = opened.inode->store;
   const uint64_t before = store.allocated_bytes();
-  store.write(0, bytes);
+  store.write(0, {bytes.begin(), bytes.end()});
   store.make_stable(store.mark());
   opened.inode->disk.used_bytes_ += store.allocated_bytes() - before;
   commit_all_names();
@@ -390,11 +390,12 @@ int64_t FileSystem::perform_write(Operation& operation, uint64_t length) {
     node_.trace(kMisdirected, operation.path, operation.op->offset, length, offset);
   }
   const uint64_t before = inode.store.allocated_bytes();
-  inode.store.write(offset, data);
+  const uint32_t crc = crc32c(data);
+  inode.store.write(offset, std::move(data));
   inode.store.write_back(disk.options().max_unflushed_bytes);
   disk.used_bytes_ += inode.store.allocated_bytes() - before;
   clear_bad(inode, offset, length);
-  node_.trace(kWriteEvent, operation.path, offset, length, crc32c(data));
+  node_.trace(kWriteEvent, operation.path, offset, length, crc);
   return static_cast<int64_t>(length);
 }
 
@@ -418,7 +419,7 @@ void FileSystem::interrupt(Operation& operation) {
     std::vector<std::byte> data = gather(op);
     data.resize(kept);
     const uint64_t before = inode.store.allocated_bytes();
-    if (kept > 0) inode.store.write(op.offset, data);
+    if (kept > 0) inode.store.write(op.offset, std::move(data));
     inode.disk.used_bytes_ += inode.store.allocated_bytes() - before;
     node_.trace(kInterrupted, operation.path, op.offset, op.length, kept);
   }

@@ -22,9 +22,9 @@ void for_each_page(uint64_t offset, uint64_t length, Visit visit) {
 
 }  // namespace
 
-SparseBytes::Page& SparseBytes::page(uint64_t index) {
+SparseBytes::Page& SparseBytes::page(uint64_t index, bool overwritten) {
   auto& page = pages_[index];
-  if (page == nullptr) page = std::make_unique<Page>();
+  if (page == nullptr) page = overwritten ? std::make_unique_for_overwrite<Page>() : std::make_unique<Page>();
   return *page;
 }
 
@@ -41,7 +41,7 @@ void SparseBytes::read(uint64_t offset, std::span<std::byte> into) const {
 
 void SparseBytes::write(uint64_t offset, std::span<const std::byte> from) {
   for_each_page(offset, from.size(), [&](uint64_t index, uint64_t at, uint64_t done, uint64_t size) {
-    std::memcpy(page(index).data() + at, from.data() + done, size);
+    std::memcpy(page(index, size == kPageSize).data() + at, from.data() + done, size);
   });
 }
 

@@ -26,7 +26,8 @@ class SparseBytes {
 
  private:
   using Page = std::array<std::byte, kPageSize>;
-  Page& page(uint64_t index);
+  // Made when there is none: of zeroes, unless all of it is written now.
+  Page& page(uint64_t index, bool overwritten = false);
   // Never iterated in a way that could be seen: the order of this map differs between runs.
   std::unordered_map<uint64_t, std::unique_ptr<Page>> pages_;
 };

@@ -10,10 +10,11 @@ void VolatileStore::add(Change change) {
   pending_.push_back(std::move(change));
 }
 
-void VolatileStore::write(uint64_t offset, std::span<const std::byte> from) {
-  current_.write(offset, from);
-  size_ = std::max(size_, offset + from.size());
-  add({0, Kind::kWrite, offset, from.size(), 0, std::vector<std::byte>(from.begin(), from.end())});
+void VolatileStore::write(uint64_t offset, std::vector<std::byte> data) {
+  current_.write(offset, data);
+  size_ = std::max(size_, offset + data.size());
+  const uint64_t length = data.size();
+  add({0, Kind::kWrite, offset, length, 0, std::move(data)});
 }
 
 void VolatileStore::zero(uint64_t offset, uint64_t length) {

@@ -23,7 +23,7 @@ class VolatileStore {
 
   void read(uint64_t offset, std::span<std::byte> into) const { current_.read(offset, into); }
   // Grows the store when it ends beyond it.
-  void write(uint64_t offset, std::span<const std::byte> from);
+  void write(uint64_t offset, std::vector<std::byte> data);
   void zero(uint64_t offset, uint64_t length);  // never grows
   void resize(uint64_t size);
 

@@ -43,7 +43,7 @@ Node& World::add_node(const NodeOptions& options) {
   return *nodes_.back();
 }
 
-ScheduledEvent World::schedule(Duration after, EventQueue::Function function) {
+ScheduledEvent World::schedule(Duration after, EventQueue::Function&& function) {
   return {events_, events_.schedule(now_ + after, std::move(function))};
 }
 

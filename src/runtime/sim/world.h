@@ -55,7 +55,7 @@ class World {
   Node& node(size_t index) { return *nodes_.at(index); }
 
   // Calls `function` at that time, outside of every node. The handle cancels it when it goes.
-  [[nodiscard]] ScheduledEvent schedule(Duration after, EventQueue::Function function);
+  [[nodiscard]] ScheduledEvent schedule(Duration after, EventQueue::Function&& function);
   // The same without a handle: it will happen.
   void after(Duration delay, EventQueue::Function function);
 
