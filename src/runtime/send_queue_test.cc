@@ -46,6 +46,7 @@ TEST(SendQueue, GathersAcrossOperationsUpToTheRoom) {
   Op first(queue, {"ab", "", "c"}, done);
   Op second(queue, {"def"}, done);
   Op third(queue, {"g", "h"}, done);
+  EXPECT_EQ(queue.bytes(), 8);
   EXPECT_EQ(gathered(queue, 3), "abcdef");
   EXPECT_EQ(gathered(queue, 10), "abcdefgh");
   queue.advance(8);
@@ -58,6 +59,7 @@ TEST(SendQueue, GoesOnInTheMiddleOfAPiece) {
   SendQueue queue;
   Op op(queue, {"abcdefgh", "ij"}, done);
   queue.advance(3);
+  EXPECT_EQ(queue.bytes(), 7);
   EXPECT_EQ(gathered(queue, 4), "defghij");
   queue.advance(2);
   EXPECT_EQ(gathered(queue, 4), "fghij");
@@ -88,7 +90,9 @@ TEST(SendQueue, FailsAllInOrderAndStartsAfresh) {
   queue.advance(2);
   queue.fail_all(-ECANCELED);
   EXPECT_THAT(done, ElementsAre(std::pair(&first, -ECANCELED), std::pair(&second, -ECANCELED)));
+  EXPECT_EQ(queue.bytes(), 0);
   Op third(queue, {"xyz"}, done);
+  EXPECT_EQ(queue.bytes(), 3);
   EXPECT_EQ(gathered(queue, 4), "xyz");
   queue.advance(3);
 }
@@ -115,6 +119,7 @@ TEST(SendQueue, LosesAndRepeatsNothing) {
       sent += text.substr(0, portion);
       queue.advance(portion);
     }
+    ASSERT_EQ(queue.bytes(), expected.size() - sent.size());
   }
   sent += gathered(queue, 100000);
   EXPECT_EQ(sent, expected);

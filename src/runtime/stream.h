@@ -58,7 +58,7 @@ class Stream {
   // Stops and resumes receiving (back-pressure). At most one on_receive or on_window_filled may still come after pause().
   virtual void pause() = 0;
   virtual void resume() = 0;
-  // Queues output; ops complete in order. Output of one round of the reactor's loop is sent together.
+  // Queues output; ops complete in order. It is collected, and sent in the next round of the reactor's loop at the latest.
   virtual void send(SendOp& op) = 0;
   // Ends the stream: waiting output is dropped (completes with -ECANCELED), then on_closed comes. May be called again without effect.
   virtual void close() = 0;
