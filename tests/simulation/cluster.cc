@@ -13,6 +13,8 @@ Cluster::Cluster(const ClusterOptions& options)
     : options_(options),
       client_state_(kNumBlocks),
       filled_(kNumStorage),
+      snapshotted_(kNumStorage),
+      num_by_hand_(kNumStorage),
       neighbours_(runtime::Random(options.seed + 1).next(), [this](size_t node) { give_cue(Cue::kPoolChanges, node); }),
       world_({.seed = options.seed, .trace_text = options.trace_text}) {
   for (size_t i = 0; i < kNumStorage; ++i) {
@@ -92,6 +94,7 @@ Cluster::~Cluster() = default;
 
 void Cluster::start_storage(size_t index) {
   if (storage_[index]->running()) return;
+  num_by_hand_[index] = 0;
   storage_[index]->start([this, boot = ++boots_](sim::Node& node) {
     return std::make_unique<EngineProgram>(node, *store_, boot, rebuild_limits_);
   });

@@ -82,6 +82,8 @@ class Cluster {
   void apply(const Fault& fault);
   size_t node_of(Aim aim, size_t drawn) const;
   void change_child(const Fault& fault, ChildChange change);
+  // What is taken back waits until what was begun has ended.
+  void begin_by_hand(size_t index, const char* name, Task<> task);
   void take_snapshot(size_t index);
   void drop_snapshots(size_t index);
   void lift_later(const Fault& fault, std::function<void()> lift);
@@ -115,9 +117,12 @@ class Cluster {
   TimePoint pauses_end_{};
   std::string failure_;                   // found on the way
   std::optional<TimePoint> whole_since_;  // by the views of the control plane
+  // By storage node.
   std::vector<bool> filled_;
-  std::vector<Fault> waiting_;  // for their cues
-  size_t cued_node_ = 0;        // by the last cue
+  std::vector<bool> snapshotted_;
+  std::vector<unsigned> num_by_hand_;  // begun and not ended; they end with their process
+  std::vector<Fault> waiting_;         // for their cues
+  size_t cued_node_ = 0;               // by the last cue
   uint64_t num_snapshots_ = 0;
   std::map<std::string, std::vector<std::string>> given_to_;  // hosts that may reach a replica, by its name
   Neighbours neighbours_;

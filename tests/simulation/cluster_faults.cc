@@ -29,6 +29,15 @@ void Cluster::change_disk(size_t index, std::function<void(sim::DiskFaults&)> ch
   disk(index).set_faults(faults);
 }
 
+void Cluster::begin_by_hand(size_t index, const char* name, Task<> task) {
+  ++num_by_hand_[index];
+  auto counted = [](Task<> begun, unsigned& count) -> Task<> {
+    co_await std::move(begun);
+    --count;
+  };
+  storage_[index]->reactor(0).spawn(name, counted(std::move(task), num_by_hand_[index]));
+}
+
 // All but a little of the pool is taken by somebody else.
 void Cluster::fill_pool(size_t index) {
   if (!storage_[index]->running()) return;
@@ -43,19 +52,19 @@ void Cluster::fill_pool(size_t index) {
     static_cast<void>(co_await pool->create_replica(
         {.name = kFiller, .uuid = Uuid::of_name(Uuid(), kFiller), .size_bytes = free, .thin = false, .entity_id = {}}));
   };
-  storage_[index]->reactor(0).spawn("fill pool", fill(engine(index)));
+  begin_by_hand(index, "fill pool", fill(engine(index)));
 }
 
 void Cluster::empty_pool(size_t index) {
   if (!filled_[index]) return;
-  if (storage_[index]->running()) {
+  if (storage_[index]->running() && num_by_hand_[index] == 0) {
     const runtime::Reactor::Scope scope(storage_[index]->reactor(0));
-    auto empty = [](EngineProgram& engine, std::vector<bool>::reference filled) -> Task<> {
+    auto empty = [](EngineProgram& engine, std::vector<bool>::reference filled, const unsigned& num_by_hand) -> Task<> {
       if (engine.pools->find(kPoolName) == nullptr) co_return;
       const auto destroyed = co_await engine.destroy_replica(kFiller);
-      if (destroyed) filled = false;
+      if (destroyed) filled = num_by_hand > 0;
     };
-    storage_[index]->reactor(0).spawn("empty pool", empty(engine(index), filled_[index]));
+    storage_[index]->reactor(0).spawn("empty pool", empty(engine(index), filled_[index], num_by_hand_[index]));
   }
   world_.after(seconds(2), [this, index] { empty_pool(index); });
 }
@@ -63,6 +72,7 @@ void Cluster::empty_pool(size_t index) {
 // Of the replica, so that writes to it have to take new clusters; named so that they come one after the other.
 void Cluster::take_snapshot(size_t index) {
   if (!storage_[index]->running()) return;
+  snapshotted_[index] = true;
   const runtime::Reactor::Scope scope(storage_[index]->reactor(0));
   auto take = [](EngineProgram& engine, std::string of, std::string name) -> Task<> {
     const auto replica = engine.pools->find_volume(of);
@@ -74,26 +84,32 @@ void Cluster::take_snapshot(size_t index) {
                                                            .txn_id = name,
                                                            .create_time = "2024-01-01 00:00:00 UTC"}));
   };
-  storage_[index]->reactor(0).spawn("take snapshot", take(engine(index), volume_.replicas[index].name,
-                                                          fmt::format("{}{}", kSnapshotPrefix, ++num_snapshots_)));
+  begin_by_hand(
+      index, "take snapshot",
+      take(engine(index), volume_.replicas[index].name, fmt::format("{}{}", kSnapshotPrefix, ++num_snapshots_)));
 }
 
 void Cluster::drop_snapshots(size_t index) {
-  if (!storage_[index]->running()) return;
-  const runtime::Reactor::Scope scope(storage_[index]->reactor(0));
-  auto drop = [](EngineProgram& engine) -> Task<> {
-    for (;;) {
-      const auto pool = engine.pools->find(kPoolName);
-      if (pool == nullptr) co_return;
-      std::shared_ptr<pool::Replica> snapshot;
-      for (const auto& volume : pool->volumes()) {
-        if (volume->name().starts_with(kSnapshotPrefix)) snapshot = volume;
+  if (!snapshotted_[index]) return;
+  if (storage_[index]->running() && num_by_hand_[index] == 0) {
+    const runtime::Reactor::Scope scope(storage_[index]->reactor(0));
+    auto drop = [](EngineProgram& engine, std::vector<bool>::reference snapshotted,
+                   const unsigned& num_by_hand) -> Task<> {
+      for (;;) {
+        const auto pool = engine.pools->find(kPoolName);
+        if (pool == nullptr) co_return;
+        std::shared_ptr<pool::Replica> snapshot;
+        for (const auto& volume : pool->volumes()) {
+          if (volume->name().starts_with(kSnapshotPrefix)) snapshot = volume;
+        }
+        if (snapshot == nullptr) break;
+        if (!co_await pool->destroy_snapshot(std::move(snapshot))) co_return;
       }
-      if (snapshot == nullptr) co_return;
-      if (!co_await pool->destroy_snapshot(std::move(snapshot))) co_return;
-    }
-  };
-  storage_[index]->reactor(0).spawn("drop snapshot", drop(engine(index)));
+      snapshotted = num_by_hand > 0;
+    };
+    storage_[index]->reactor(0).spawn("drop snapshot", drop(engine(index), snapshotted_[index], num_by_hand_[index]));
+  }
+  world_.after(seconds(2), [this, index] { drop_snapshots(index); });
 }
 
 // By hand; refused when it is the last one, or when nothing is wrong with it.
