@@ -124,7 +124,7 @@ Nexus::Nexus(block::Registry& devices, const NexusOptions& options, NexusRequest
       rebuild_limits_(options_.rebuild.limits) {
   for (runtime::Reactor* reactor : options_.reactors) {
     ports_.push_back(std::make_unique<NexusPort>(static_cast<NexusPort::Home&>(*this), *reactor, data_start_,
-                                                 options_.child_timeout));
+                                                 options_.child_timeout, options_.first_zeroing_bytes));
   }
 }
 

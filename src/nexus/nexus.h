@@ -52,6 +52,9 @@ struct NexusOptions {
   Duration save_pause = std::chrono::seconds(1);  // between attempts
   // A child that keeps an I/O longer is retired while another one is healthy.
   Duration child_timeout = std::chrono::seconds(10);
+  // Long zeroes are written in portions, the first of this size: a multiple of the block size and of the clusters of
+  // pools.
+  uint64_t first_zeroing_bytes = uint64_t{32} << 20;
   bool partial_rebuild = true;  // keep logs for children that are away
   RebuildOptions rebuild;
   // Takes the snapshot that the message describes of a replica in this process; INTERNAL and the like when it cannot.

@@ -36,12 +36,9 @@ bool is_lost(Status status) {
          status.is(GenericStatus::kNamespaceNotReady);
 }
 
-// Writing zeroes takes as long as it takes where a child has no command for it, and may be for the whole device. It is
-// done in portions, one after the other, each a write of its own to time-outs, locks, permits and children that leave;
-// they grow while all children are fast. They end at multiples of the first one's size: a cluster of a pool that is cut
-// in two could not be given back.
-constexpr uint64_t kFirstZeroingBytes = uint64_t{32} << 20;
-constexpr int kFastPart = 8;  // a portion that took this part of child_timeout, or less, is followed by a larger one
+// Portions of zeroes grow while all children are fast, to about what a lock on their range may have to wait for.
+constexpr Duration kQuickPortion = std::chrono::milliseconds(50);  // the next one is twice as large
+constexpr Duration kSlowPortion = std::chrono::milliseconds(200);  // half as large
 
 constexpr Status kClosedStatus = Status::generic(GenericStatus::kInternalError);
 
@@ -65,6 +62,9 @@ struct NexusPort::Op : ListLink<> {
   // What is done of `io` at present: all of it, or a portion of its zeroes. Not changed while in `writes_`.
   uint64_t lba = io.lba;
   uint64_t num_blocks = io.num_blocks;
+  // Of zeroes, what is known from the portion before.
+  uint64_t wanted_blocks = 0;
+  uint32_t used_to_it = 0;  // who has done it
   TimePoint began_at{};
   uint32_t legs = 0;                      // in flight
   uint32_t ok = 0;                        // have done it
@@ -115,11 +115,13 @@ struct NexusPort::Slot {
   runtime::Message answer;
 };
 
-NexusPort::NexusPort(Home& home, runtime::Reactor& reactor, uint64_t data_start, Duration child_timeout)
+NexusPort::NexusPort(Home& home, runtime::Reactor& reactor, uint64_t data_start, Duration child_timeout,
+                     uint64_t first_zeroing_bytes)
     : home_(home),
       reactor_(reactor),
       data_start_(data_start),
       child_timeout_(child_timeout),
+      first_zeroing_bytes_(first_zeroing_bytes),
       timeout_check_([this] { check_timeouts(); }),
       fence_message_([this] {
         home_.on_child_conflict(fence_slot_);
@@ -166,12 +168,11 @@ void NexusPort::for_each_slot(uint32_t slots, Visit visit) {
 
 void NexusPort::start(NexusChannel& channel, Io& io) {
   num_host_ios_.store(num_host_ios() + 1, std::memory_order_relaxed);
-  Op& op = DriverArea::construct<Op>(io, channel, io);
-  if (op.is_zeroing()) set_portion(op, io.lba, 0);
-  begin(op);
+  begin(DriverArea::construct<Op>(io, channel, io));
 }
 
 void NexusPort::begin(Op& op) {
+  if (op.is_zeroing()) cut_portion(op);
   if (mode_ == PortMode::kClosed) {
     finish(op, kClosedStatus);
   } else if (mode_ == PortMode::kFrozen || fenced_ || is_locked(op)) {
@@ -497,18 +498,23 @@ void NexusPort::settle(Op& op) {
   }
 }
 
-// About `wanted` blocks of the zeroes of `op`, from `lba` on.
-void NexusPort::set_portion(Op& op, uint64_t lba, uint64_t wanted) {
-  const uint64_t first = kFirstZeroingBytes / op.channel.device().block_size();
-  const uint64_t end = (data_start_ + lba + std::max(wanted, first)) / first * first - data_start_;
-  op.lba = lba;
-  op.num_blocks = std::min(op.io.lba + op.io.num_blocks, end) - lba;
+// How much of the zeroes of `op` from op.lba on is done next. Small for a child that had none of the portion before.
+void NexusPort::cut_portion(Op& op) {
+  const uint32_t members = mask(SlotRole::kReader) | mask(SlotRole::kWriter);
+  const uint64_t wanted = (members & ~op.used_to_it) == 0 ? op.wanted_blocks : 0;
+  const uint64_t first = first_zeroing_bytes_ / op.channel.device().block_size();
+  const uint64_t end = (data_start_ + op.lba + std::max(wanted, first)) / first * first - data_start_;
+  op.num_blocks = std::min(op.io.lba + op.io.num_blocks, end) - op.lba;
 }
 
 void NexusPort::begin_next_portion(Op& op) {
   leave_writes(op);
-  const bool fast = reactor_.round_time() - op.began_at <= child_timeout_ / kFastPart;
-  set_portion(op, op.lba + op.num_blocks, fast ? 2 * op.num_blocks : op.num_blocks);
+  const Duration took = reactor_.round_time() - op.began_at;
+  op.wanted_blocks = took <= kQuickPortion ? 2 * op.num_blocks
+                     : took > kSlowPortion ? op.num_blocks / 2
+                                           : op.num_blocks;
+  op.used_to_it = op.ok;
+  op.lba += op.num_blocks;
   begin(op);
 }
 
@@ -612,6 +618,7 @@ void NexusPort::forget(size_t slot) {
   for (Op& op : writes_) {
     for (uint32_t* bits : {&op.ok, &op.failed, &op.refused, &op.missed, &op.reported, &op.kept}) *bits &= ~bit(slot);
   }
+  for (Op& op : held_) op.used_to_it &= ~bit(slot);
 }
 
 Task<> NexusPort::close_slot(size_t index) {

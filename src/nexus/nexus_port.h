@@ -11,6 +11,10 @@
 //  5. With WritePermits, no write to a region that is not granted is under way.
 //  6. What is set in the map of unequal segments is not read.
 //
+// Writing zeroes takes as long as it takes where a child has no command for it, and may be for the whole device. It is
+// done in portions, one after the other, each a write of its own to all of the above and to time-outs. They end at
+// multiples of the first one's size: a cluster of a pool that is cut in two could not be given back.
+//
 // Per I/O: an Op in the driver area of the host's Io, and for each child that takes part a Leg from a pool that grows
 // in groups up to kMaxLegs. What finds no leg, meets a lock or a frozen nexus waits in `held_`.
 #pragma once
@@ -94,7 +98,8 @@ class NexusPort {
   };
 
   // On the home reactor.
-  NexusPort(Home& home, runtime::Reactor& reactor, uint64_t data_start, Duration child_timeout);
+  NexusPort(Home& home, runtime::Reactor& reactor, uint64_t data_start, Duration child_timeout,
+            uint64_t first_zeroing_bytes);
   ~NexusPort();
   NexusPort(const NexusPort&) = delete;
   NexusPort& operator=(const NexusPort&) = delete;
@@ -147,7 +152,7 @@ class NexusPort {
   void settle(Op& op);
   void settle_all();
   void leave_writes(Op& op);
-  void set_portion(Op& op, uint64_t lba, uint64_t wanted);
+  void cut_portion(Op& op);
   void begin_next_portion(Op& op);
   void retry_held();
   void finish(Op& op, nvme::Status status);
@@ -173,6 +178,7 @@ class NexusPort {
   runtime::Reactor& reactor_;
   const uint64_t data_start_;
   const Duration child_timeout_;
+  const uint64_t first_zeroing_bytes_;
   PortMode mode_ = PortMode::kServing;
   std::shared_ptr<UnflushedMap> unflushed_;
   std::shared_ptr<UnequalMap> unequal_;

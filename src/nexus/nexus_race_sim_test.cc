@@ -1,7 +1,6 @@
 // Decisions of a nexus that meet I/O, a slow store, hanging children and each other.
 #include <gtest/gtest.h>
 
-#include "block/test_world.h"
 #include "nexus/test_site.h"
 
 namespace cairn::nexus {
@@ -15,24 +14,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr uint64_t kSegment = 128;  // blocks
-
-// An I/O that nobody waits for.
-struct Pending {
-  Pending(NexusSite& site, IoType type, uint64_t lba, uint64_t num_blocks, uint8_t value = 0, size_t reactor = 0)
-      : data(has_data(type) ? num_blocks * 512 : 0, std::byte{value}), piece{data.data(), data.size()} {
-    io.type = type;
-    io.lba = lba;
-    io.num_blocks = num_blocks;
-    if (has_data(type)) io.data = {&piece, 1};
-    io.may_deallocate = type == IoType::kWriteZeroes;
-    const runtime::Reactor::Scope scope(site.node().reactor(static_cast<unsigned>(reactor)));
-    site.channel(reactor).submit(io);
-  }
-  static bool has_data(IoType type) { return type == IoType::kRead || type == IoType::kWrite; }
-  std::vector<std::byte> data;
-  iovec piece;
-  block::TestIo io;
-};
 
 // Reads that begin again when they end.
 struct Load {
@@ -69,17 +50,6 @@ struct Load {
   std::vector<std::unique_ptr<Read>> ios;
   bool stopping = false;
   size_t num_ended = 0;
-};
-
-// An operation that nobody waits for.
-struct Call {
-  Call(NexusSite& site, Task<Result<>> task) {
-    const runtime::Reactor::Scope scope(site.node().reactor(0));
-    site.node().reactor(0).spawn("operation", [](Task<Result<>> body, std::optional<Result<>>& out) -> Task<> {
-      out.emplace(co_await std::move(body));
-    }(std::move(task), result));
-  }
-  std::optional<Result<>> result;
 };
 
 // One segment a second, one after the other.
@@ -634,76 +604,6 @@ TEST(NexusRace, ANexusThatGrowsWhileAChildIsNotHealthy) {
     EXPECT_TRUE(site.identical(0, 2)) << rebuilding;
     site.end();
   }
-}
-
-// Zeroes for a whole volume take a child that has no command for them longer than any other I/O may.
-class NexusZeroing : public ::testing::Test {
- protected:
-  static constexpr uint64_t kBytes = uint64_t{2} << 30;
-
-  void SetUp() override {
-    NexusRequest request = site_.request({}, kBytes);
-    for (size_t i = 0; i < 2; ++i) {
-      const std::string path = fmt::format("/dev/big{}", i);
-      site_.node().files().add_block_device(path, {.size_bytes = kBytes, .disk = {.can_unmap = false}});
-      request.children.push_back(fmt::format("aio://{}?uuid={}", path, NexusSite::child_uuid(i)));
-    }
-    const auto made = site_.create(request);
-    ASSERT_TRUE(made) << made.error().to_string();
-    // 20 ms for a MiB.
-    site_.node().files().disk_of("/dev/big1").set_faults({.slow_factor = 50});
-    zeroes_ = std::make_unique<Pending>(site_, IoType::kWriteZeroes, 0, site_.nexus().num_blocks(), 0);
-  }
-  ChildInfo slow() { return site_.nexus().children().at(1); }
-
-  NexusSite site_{{.num_disks = 0}};
-  std::unique_ptr<Pending> zeroes_;
-};
-
-TEST_F(NexusZeroing, MayTakeItsTime) {
-  site_.world().run_for(seconds(20));
-  EXPECT_FALSE(zeroes_->io.done);
-  site_.run_until([&] { return zeroes_->io.done; });
-  EXPECT_TRUE(zeroes_->io.status.is_success());
-  EXPECT_EQ(slow().state, ChildState::kOpen);
-  site_.end();
-}
-
-TEST_F(NexusZeroing, AChildThatHangsInTheMiddleIsRetired) {
-  site_.world().run_for(seconds(20));
-  EXPECT_EQ(slow().state, ChildState::kOpen);
-  site_.node().files().disk_of("/dev/big1").set_faults({.hang = true});
-  site_.world().run_for(seconds(12));
-  EXPECT_EQ(slow().reason, FaultReason::kTimedOut);
-  site_.node().files().disk_of("/dev/big1").set_faults({});
-  site_.run_until([&] { return zeroes_->io.done; });
-  EXPECT_TRUE(zeroes_->io.status.is_success());
-  site_.end();
-}
-
-TEST_F(NexusZeroing, AChildThatLeavesIsNotWaitedForToTheEnd) {
-  site_.world().run_for(seconds(1));
-  Call fault(site_, site_.nexus().fault_child(slow().uri, FaultReason::kOffline));
-  site_.world().run_for(seconds(5));
-  EXPECT_TRUE(fault.result.has_value() && zeroes_->io.done);
-  EXPECT_FALSE(slow().faulting);
-  EXPECT_TRUE(zeroes_->io.status.is_success());
-  site_.end();
-}
-
-// A lock on everything waits for one portion, not for all of them.
-TEST_F(NexusZeroing, AnOrderlyEndComesBetweenTwoPortions) {
-  site_.world().run_for(seconds(1));
-  const TimePoint asked = site_.world().now();
-  Call close(site_, [](Nexus& nexus) -> Task<Result<>> {
-    co_await nexus.close();
-    co_return Result<>{};
-  }(site_.nexus()));
-  site_.run_until([&] { return close.result.has_value() && zeroes_->io.done; });
-  EXPECT_LT(site_.world().now() - asked, seconds(10));  // child_timeout
-  EXPECT_FALSE(zeroes_->io.status.is_success());
-  EXPECT_TRUE(site_.record()->clean_shutdown);
-  site_.end();
 }
 
 // What hosts wrote last may have been done by some children only: nobody is to believe that they are equal.

@@ -13,6 +13,7 @@
 #include "block/file_device.h"
 #include "block/io_wait.h"
 #include "block/malloc_device.h"
+#include "block/test_world.h"
 #include "nexus/child_health_file.h"
 #include "nexus/nexus_registry.h"
 #include "runtime/sim/run_task.h"
@@ -222,6 +223,36 @@ class NexusSite {
   runtime::sim::Node& node_;
   std::vector<runtime::sim::Disk*> disks_;
   std::vector<ChildInfo> infos_;
+};
+
+// An I/O that nobody waits for.
+struct Pending {
+  Pending(NexusSite& site, block::IoType type, uint64_t lba, uint64_t num_blocks, uint8_t value = 0, size_t reactor = 0)
+      : data(has_data(type) ? num_blocks * 512 : 0, std::byte{value}), piece{data.data(), data.size()} {
+    io.type = type;
+    io.lba = lba;
+    io.num_blocks = num_blocks;
+    if (has_data(type)) io.data = {&piece, 1};
+    io.may_deallocate = type == block::IoType::kWriteZeroes;
+    const runtime::Reactor::Scope scope(site.node().reactor(static_cast<unsigned>(reactor)));
+    site.channel(reactor).submit(io);
+  }
+  static bool has_data(block::IoType type) { return type == block::IoType::kRead || type == block::IoType::kWrite; }
+  std::vector<std::byte> data;
+  iovec piece;
+  block::TestIo io;
+};
+
+// An operation that nobody waits for.
+struct Call {
+  Call(NexusSite& site, runtime::Task<Result<>> task) {
+    const runtime::Reactor::Scope scope(site.node().reactor(0));
+    site.node().reactor(0).spawn("operation",
+                                 [](runtime::Task<Result<>> body, std::optional<Result<>>& out) -> runtime::Task<> {
+                                   out.emplace(co_await std::move(body));
+                                 }(std::move(task), result));
+  }
+  std::optional<Result<>> result;
 };
 
 }  // namespace cairn::nexus

@@ -80,6 +80,7 @@ class EngineProcess final : public sim::NodeProgram {
     options.store = &store;
     options.child_timeout = std::chrono::seconds(4);
     options.intent_log.min_region_bytes = kSegmentBytes;
+    options.first_zeroing_bytes = 8 << 10;
     options.intent_log.idle_after = std::chrono::milliseconds(500);
     nexuses = std::make_unique<NexusRegistry>(devices, options);
   }

@@ -25,6 +25,7 @@ constexpr uint64_t kRegionBlocks = kRegion / 512;
 NexusOptions small_regions() {
   NexusOptions options;
   options.intent_log.min_region_bytes = kRegion;
+  options.first_zeroing_bytes = kRegion / 2;
   options.intent_log.idle_after = std::chrono::milliseconds(200);
   return options;
 }

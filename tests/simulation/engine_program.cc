@@ -50,6 +50,7 @@ EngineProgram::EngineProgram(sim::Node& node, sim::Node& store_node, uint64_t bo
   options.store = &store;
   options.save_attempts = 5;
   options.rebuild.limits = limits;
+  options.first_zeroing_bytes = 16 << 10;  // so that some take several portions
   nexuses = std::make_unique<nexus::NexusRegistry>(devices, options);
 }
 
