@@ -35,7 +35,7 @@ struct Raw {
   std::string target_interface;
   std::string command_retry_delay = "0";
   std::string api_versions = "V0,V1";
-  std::string spin_budget = "50us";
+  std::string spin_budget = "200us";
   std::string backend = "auto";
   std::string disabled_uring_features;
   std::string stall_limit = "500ms";

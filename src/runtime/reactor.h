@@ -26,7 +26,7 @@ struct ReactorOptions {
   unsigned index = 0;  // 0 is the primary reactor, home of devices and subsystems
   uint64_t random_seed = 0;
   // How long run() polls without work before it sleeps in the kernel. 0: never polls; kSpinForever: always.
-  Duration spin_budget = std::chrono::microseconds(50);
+  Duration spin_budget = std::chrono::microseconds(200);
   size_t buffer_pool_bytes = size_t{32} << 20;
 };
 inline constexpr Duration kSpinForever = Duration::max();
