@@ -50,7 +50,6 @@ class KernelStream : public Stream, public ListLink<> {
   int socket() const { return socket_.get(); }
   State state() const { return state_; }
   SendQueue& output() { return output_; }
-  const SendQueue& output() const { return output_; }
   void need_attention() {
     if (!is_linked()) attention_.push_back(*this);
   }
@@ -81,7 +80,7 @@ class KernelStream : public Stream, public ListLink<> {
   // to is sent before the second is looked at. The peer may be waiting for it, and both sides would take turns instead
   // of working at the same time.
   void received_all(std::span<const std::byte> data);
-  // Sends what waits, if it can be done at once: here, and on other streams where it is much.
+  // Sends what waits, if it can be done at once.
   virtual void send_early() {}
   void window_filled(size_t size) {
     if (state_ == State::kOpen) handler_->on_window_filled(size);

@@ -4,11 +4,6 @@
 
 namespace cairn::runtime {
 
-void SendQueue::push(SendOp& op) {
-  for (const iovec& piece : op.pieces) bytes_ += piece.iov_len;
-  ops_.push_back(op);
-}
-
 SendQueue::Batch SendQueue::gather(std::span<iovec> into) {
   Batch batch;
   size_t piece = piece_;
@@ -30,7 +25,6 @@ SendQueue::Batch SendQueue::gather(std::span<iovec> into) {
 }
 
 void SendQueue::advance(size_t bytes) {
-  bytes_ -= bytes;
   while (SendOp* op = ops_.first()) {
     while (piece_ < op->pieces.size()) {
       const size_t left = op->pieces[piece_].iov_len - piece_offset_;
@@ -49,7 +43,6 @@ void SendQueue::advance(size_t bytes) {
 
 void SendQueue::fail_all(int result) {
   while (!ops_.empty()) pop_and_complete(result);
-  bytes_ = 0;
 }
 
 void SendQueue::pop_and_complete(int result) {

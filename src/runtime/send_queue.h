@@ -19,8 +19,7 @@ class SendQueue {
   };
 
   bool empty() const { return ops_.empty(); }
-  size_t bytes() const { return bytes_; }
-  void push(SendOp& op);
+  void push(SendOp& op) { ops_.push_back(op); }
 
   // Describes the next bytes in `into`, from as many ops as fit.
   Batch gather(std::span<iovec> into);
@@ -33,7 +32,6 @@ class SendQueue {
   void pop_and_complete(int result);
 
   IntrusiveList<SendOp> ops_;
-  size_t bytes_ = 0;         // of all that waits
   size_t piece_ = 0;         // of the first op
   size_t piece_offset_ = 0;  // bytes of that piece that are gone already
 };

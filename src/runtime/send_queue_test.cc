@@ -46,7 +46,6 @@ TEST(SendQueue, GathersAcrossOperationsUpToTheRoom) {
   Op first(queue, {"ab", "", "c"}, done);
   Op second(queue, {"def"}, done);
   Op third(queue, {"g", "h"}, done);
-  EXPECT_EQ(queue.bytes(), 8);
   EXPECT_EQ(gathered(queue, 3), "abcdef");
   EXPECT_EQ(gathered(queue, 10), "abcdefgh");
   queue.advance(8);
@@ -59,7 +58,6 @@ TEST(SendQueue, GoesOnInTheMiddleOfAPiece) {
   SendQueue queue;
   Op op(queue, {"abcdefgh", "ij"}, done);
   queue.advance(3);
-  EXPECT_EQ(queue.bytes(), 7);
   EXPECT_EQ(gathered(queue, 4), "defghij");
   queue.advance(2);
   EXPECT_EQ(gathered(queue, 4), "fghij");
@@ -90,9 +88,7 @@ TEST(SendQueue, FailsAllInOrderAndStartsAfresh) {
   queue.advance(2);
   queue.fail_all(-ECANCELED);
   EXPECT_THAT(done, ElementsAre(std::pair(&first, -ECANCELED), std::pair(&second, -ECANCELED)));
-  EXPECT_EQ(queue.bytes(), 0);
   Op third(queue, {"xyz"}, done);
-  EXPECT_EQ(queue.bytes(), 3);
   EXPECT_EQ(gathered(queue, 4), "xyz");
   queue.advance(3);
 }
@@ -119,7 +115,6 @@ TEST(SendQueue, LosesAndRepeatsNothing) {
       sent += text.substr(0, portion);
       queue.advance(portion);
     }
-    ASSERT_EQ(queue.bytes(), expected.size() - sent.size());
   }
   sent += gathered(queue, 100000);
   EXPECT_EQ(sent, expected);

@@ -235,43 +235,6 @@ TEST_P(StreamTest, AnswersTheFirstHalfBeforeTheSecond) {
   close_all({&client, &server});
 }
 
-// Nor does much that goes to somebody else wait for the second half.
-TEST_P(StreamTest, WhatTheFirstHalfLeadsToElsewhereIsSentBeforeTheSecond) {
-  const std::string& variant = GetParam().name;
-  if (variant == "epoll" || variant == "uring_plain" || variant == "uring_without_hot_streams") {
-    GTEST_SKIP() << "no stream is asked directly";
-  }
-  auto asking = connect_streams();
-  auto forwarding = connect_streams();
-  Peer client(std::move(asking.client));
-  Peer server(std::move(asking.server));
-  Peer server_behind(std::move(forwarding.client));
-  Peer behind(std::move(forwarding.server));
-  constexpr size_t kMessage = 1024;
-  constexpr size_t kMuch = 8192;
-  size_t sent_before_second_half = 0;
-  bool seen = false;
-  server.when_received = [&] {
-    if (server.input.size() % kMessage == kMessage / 2) {
-      sent_before_second_half = server_behind.num_sends() + 1;
-      server_behind.send(pattern_bytes(0, kMuch));
-    } else if (server.input.size() % kMessage == 0 && sent_before_second_half > 0) {
-      seen = seen || server_behind.send_results.size() == sent_before_second_half;
-      sent_before_second_half = 0;
-    }
-    server.send(pattern_bytes(0, 1));
-  };
-  behind.when_received = [&] { behind.send(pattern_bytes(0, 1)); };
-  client.when_received = [&] {
-    if (!seen && server.input.size() % kMessage == 0) client.send(pattern_bytes(0, kMessage));
-  };
-  // Both in conversation.
-  server_behind.send(pattern_bytes(0, 1));
-  client.send(pattern_bytes(0, kMessage));
-  run_until([&] { return seen; });
-  close_all({&client, &server, &server_behind, &behind});
-}
-
 // Takes everything through a window of `size`, again and again, after a head of `head` bytes that comes through
 // on_receive. As protocols do: a small header tells the size of what follows.
 class WindowPeer : public Peer {

@@ -26,8 +26,6 @@ constexpr size_t kLargestRegisteredBuffer = size_t{1} << 30;  // the kernel's li
 constexpr size_t kSmallestFileBatch = 2;
 constexpr size_t kFileBatchShare = 8;
 
-constexpr size_t kWorthSendingEarly = size_t{8} << 10;  // more than a burst of commands without data
-
 // The kernel release from which rings with deferred task work are known to take messages (6.7) is told by an operation
 // that came with it.
 constexpr unsigned kOpFutexWait = 51;
@@ -165,12 +163,6 @@ bool UringBackend::add_hot(UringStream& stream) {
   if (hot_streams_.size() >= max_hot_streams_) return false;
   hot_streams_.push_back(stream);
   return true;
-}
-
-void UringBackend::send_early() {
-  for (UringStream* stream = hot_streams_.first(); stream != nullptr; stream = hot_streams_.next(*stream)) {
-    if (stream->waiting_bytes() >= kWorthSendingEarly) stream->send_at_once();
-  }
 }
 
 size_t UringBackend::receive_hot() {

@@ -58,8 +58,6 @@ class UringBackend final : public Backend {
   std::span<std::byte> scratch_buffer() { return scratch_buffer_; }  // for receives outside of the ring
   // Makes a stream hot (see UringStream) if there are not too many.
   bool add_hot(UringStream& stream);
-  // Sends on hot streams where so much waits that a system call of its own is no matter.
-  void send_early();
   bool multishot_accept() const { return multishot_accept_; }
   // The index of the registered buffer that holds all of [data, data+size), or -1.
   int registered_buffer(const void* data, size_t size) const;

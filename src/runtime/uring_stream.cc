@@ -124,11 +124,6 @@ void UringStream::heat_up() {
 }
 
 void UringStream::send_early() {
-  send_at_once();
-  backend_.send_early();
-}
-
-void UringStream::send_at_once() {
   if (!send_.in_kernel && wants_output() && is_hot()) start_send();
 }
 

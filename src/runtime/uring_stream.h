@@ -19,9 +19,6 @@ class UringStream final : public KernelStream, public ListLink<HotTag> {
   size_t service() override;
   void send_early() override;
 
-  // For the back-end: sends what waits, if the stream is hot and has nothing in the kernel.
-  void send_at_once();
-  size_t waiting_bytes() const { return output().bytes(); }
   // For the back-end, on hot streams: reads what is there. Returns how many callbacks ran.
   size_t receive_hot();
   // No longer hot: the ring receives.
