@@ -122,6 +122,7 @@ Nexus::Nexus(block::Registry& devices, const NexusOptions& options, NexusRequest
       data_start_(nexus::data_start(geometry.block_size)),
       copy_watch_(options_.child_timeout, [this](const block::Device& device) { on_copy_slow(device); }),
       rebuild_limits_(options_.rebuild.limits) {
+  CAIRN_CHECK(options_.first_zeroing_bytes > 0 && options_.first_zeroing_bytes % geometry.block_size == 0);
   for (runtime::Reactor* reactor : options_.reactors) {
     ports_.push_back(std::make_unique<NexusPort>(static_cast<NexusPort::Home&>(*this), *reactor, data_start_,
                                                  options_.child_timeout, options_.first_zeroing_bytes));

@@ -616,7 +616,9 @@ Task<> NexusPort::log_under_way() {
 // The slot may get another child: what is under way has nothing to do with that one.
 void NexusPort::forget(size_t slot) {
   for (Op& op : writes_) {
-    for (uint32_t* bits : {&op.ok, &op.failed, &op.refused, &op.missed, &op.reported, &op.kept}) *bits &= ~bit(slot);
+    for (uint32_t* bits : {&op.ok, &op.failed, &op.refused, &op.missed, &op.reported, &op.kept, &op.used_to_it}) {
+      *bits &= ~bit(slot);
+    }
   }
   for (Op& op : held_) op.used_to_it &= ~bit(slot);
 }
