@@ -82,8 +82,9 @@ class Cluster {
   void apply(const Fault& fault);
   size_t node_of(Aim aim, size_t drawn) const;
   void change_child(const Fault& fault, ChildChange change);
-  // What is taken back waits until what was begun has ended.
   void begin_by_hand(size_t index, const char* name, Task<> task);
+  // Tries `undo` until it says that nothing is left, but not while anything begun by hand there is under way.
+  void take_back(size_t index, std::vector<bool>& begun, const char* name, Task<bool> (*undo)(EngineProgram& engine));
   void take_snapshot(size_t index);
   void drop_snapshots(size_t index);
   void lift_later(const Fault& fault, std::function<void()> lift);

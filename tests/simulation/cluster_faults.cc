@@ -38,6 +38,19 @@ void Cluster::begin_by_hand(size_t index, const char* name, Task<> task) {
   storage_[index]->reactor(0).spawn(name, counted(std::move(task), num_by_hand_[index]));
 }
 
+void Cluster::take_back(size_t index, std::vector<bool>& begun, const char* name,
+                        Task<bool> (*undo)(EngineProgram& engine)) {
+  if (!begun[index]) return;
+  if (storage_[index]->running() && num_by_hand_[index] == 0) {
+    const runtime::Reactor::Scope scope(storage_[index]->reactor(0));
+    auto noted = [](Task<bool> undoing, std::vector<bool>::reference left, const unsigned& num_by_hand) -> Task<> {
+      if (co_await std::move(undoing)) left = num_by_hand > 0;
+    };
+    storage_[index]->reactor(0).spawn(name, noted(undo(engine(index)), begun[index], num_by_hand_[index]));
+  }
+  world_.after(seconds(2), [this, index, &begun, name, undo] { take_back(index, begun, name, undo); });
+}
+
 // All but a little of the pool is taken by somebody else.
 void Cluster::fill_pool(size_t index) {
   if (!storage_[index]->running()) return;
@@ -56,17 +69,10 @@ void Cluster::fill_pool(size_t index) {
 }
 
 void Cluster::empty_pool(size_t index) {
-  if (!filled_[index]) return;
-  if (storage_[index]->running() && num_by_hand_[index] == 0) {
-    const runtime::Reactor::Scope scope(storage_[index]->reactor(0));
-    auto empty = [](EngineProgram& engine, std::vector<bool>::reference filled, const unsigned& num_by_hand) -> Task<> {
-      if (engine.pools->find(kPoolName) == nullptr) co_return;
-      const auto destroyed = co_await engine.destroy_replica(kFiller);
-      if (destroyed) filled = num_by_hand > 0;
-    };
-    storage_[index]->reactor(0).spawn("empty pool", empty(engine(index), filled_[index], num_by_hand_[index]));
-  }
-  world_.after(seconds(2), [this, index] { empty_pool(index); });
+  take_back(index, filled_, "empty pool", [](EngineProgram& engine) -> Task<bool> {
+    if (engine.pools->find(kPoolName) == nullptr) co_return false;
+    co_return (co_await engine.destroy_replica(kFiller)).has_value();
+  });
 }
 
 // Of the replica, so that writes to it have to take new clusters; named so that they come one after the other.
@@ -90,26 +96,18 @@ void Cluster::take_snapshot(size_t index) {
 }
 
 void Cluster::drop_snapshots(size_t index) {
-  if (!snapshotted_[index]) return;
-  if (storage_[index]->running() && num_by_hand_[index] == 0) {
-    const runtime::Reactor::Scope scope(storage_[index]->reactor(0));
-    auto drop = [](EngineProgram& engine, std::vector<bool>::reference snapshotted,
-                   const unsigned& num_by_hand) -> Task<> {
-      for (;;) {
-        const auto pool = engine.pools->find(kPoolName);
-        if (pool == nullptr) co_return;
-        std::shared_ptr<pool::Replica> snapshot;
-        for (const auto& volume : pool->volumes()) {
-          if (volume->name().starts_with(kSnapshotPrefix)) snapshot = volume;
-        }
-        if (snapshot == nullptr) break;
-        if (!co_await pool->destroy_snapshot(std::move(snapshot))) co_return;
+  take_back(index, snapshotted_, "drop snapshot", [](EngineProgram& engine) -> Task<bool> {
+    for (;;) {
+      const auto pool = engine.pools->find(kPoolName);
+      if (pool == nullptr) co_return false;
+      std::shared_ptr<pool::Replica> snapshot;
+      for (const auto& volume : pool->volumes()) {
+        if (volume->name().starts_with(kSnapshotPrefix)) snapshot = volume;
       }
-      snapshotted = num_by_hand > 0;
-    };
-    storage_[index]->reactor(0).spawn("drop snapshot", drop(engine(index), snapshotted_[index], num_by_hand_[index]));
-  }
-  world_.after(seconds(2), [this, index] { drop_snapshots(index); });
+      if (snapshot == nullptr) co_return true;
+      if (!co_await pool->destroy_snapshot(std::move(snapshot))) co_return false;
+    }
+  });
 }
 
 // By hand; refused when it is the last one, or when nothing is wrong with it.
