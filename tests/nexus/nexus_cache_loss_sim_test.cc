@@ -218,20 +218,22 @@ TEST(NexusCacheLoss, WhileANexusIsMade) {
 
 // Then nobody can be told that the child is not healthy any more.
 TEST(NexusCacheLoss, WhileANexusIsMadeAndTheStoreFails) {
-  FaultSite site(1);
-  write(site, 2);
-  kill_engine(site);
-  hang(site, 1, true);
-  const auto made = site.try_start_engine({1, 2}, [&] {
-    hang(site, 1, false);
-    lose_power(site, 1);
-    site.run_until([&] { return site.process().store.num_calls > 0; });
-    site.process().store.broken = true;
-  });
-  ASSERT_FALSE(made);
-  EXPECT_NE(made.error().to_string().find("shut itself down"), std::string::npos) << made.error().to_string();
-  EXPECT_TRUE(site.process().nexuses->list().empty());
-  EXPECT_TRUE(site.process().devices.empty());
+  for (const std::vector<size_t>& lost : {std::vector<size_t>{1}, std::vector<size_t>{1, 2}}) {
+    FaultSite site(1);
+    write(site, 2);
+    kill_engine(site);
+    hang(site, 1, true);
+    const auto made = site.try_start_engine({1, 2, 0}, [&] {
+      hang(site, 1, false);
+      for (const size_t child : lost) lose_power(site, child);
+      site.run_until([&] { return site.process().store.num_calls > 0; });
+      site.process().store.broken = true;
+    });
+    ASSERT_FALSE(made);
+    EXPECT_NE(made.error().to_string().find("shut itself down"), std::string::npos) << made.error().to_string();
+    EXPECT_TRUE(site.process().nexuses->list().empty());
+    EXPECT_TRUE(site.process().devices.empty());
+  }
 }
 
 // Of two healthy children one has lost power, and with it what was acknowledged. The other one has the only copy,
