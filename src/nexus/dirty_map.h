@@ -46,10 +46,14 @@ class DirtyMap {
   bool test(uint64_t segment) const {
     return segment < num_segments_ && (words_[segment / 64].load(std::memory_order_acquire) >> (segment % 64) & 1) != 0;
   }
-  // Whether it was set; it is not any more.
-  bool take(uint64_t segment) {
-    const uint64_t bit = uint64_t{1} << (segment % 64);
-    return (words_[segment / 64].fetch_and(~bit, std::memory_order_acq_rel) & bit) != 0;
+  // Whether any of these was set; none is any more.
+  bool take(uint64_t first, uint64_t count = 1) {
+    bool was_set = false;
+    for (uint64_t segment = first; segment < first + count; ++segment) {
+      const uint64_t bit = uint64_t{1} << (segment % 64);
+      was_set |= (words_[segment / 64].fetch_and(~bit, std::memory_order_acq_rel) & bit) != 0;
+    }
+    return was_set;
   }
   // What is set here, there too; the other one is not smaller.
   void copy_to(DirtyMap& other) const {

@@ -26,6 +26,9 @@ namespace {
 constexpr Duration kYield = std::chrono::milliseconds(1);  // between looks whether hosts are still busy
 // Hosts that wait for each I/O are busy between them, too.
 constexpr Duration kBusyFor = std::chrono::milliseconds(5);
+// What is copied at once has an end within a few milliseconds: hosts that come back meet no more of it than that.
+constexpr uint64_t kMaxRun = 4;
+constexpr Duration kQuietFor = std::chrono::milliseconds(100);
 constexpr Duration kSlice = std::chrono::milliseconds(5);
 constexpr Duration kLongestRest = std::chrono::milliseconds(200);
 constexpr size_t kMaxCopiers = 64;
@@ -131,11 +134,11 @@ Task<> RebuildJob::run() {
   }
   std::vector<std::unique_ptr<Copier>> copiers;
   const size_t count = std::clamp<size_t>(options_.num_copiers, 1, kMaxCopiers);
+  const size_t run_bytes = kMaxRun * map_->segment_blocks() * destination_->block_size();
+  const size_t copier_bytes = options_.verify == RebuildVerify::kNone ? run_bytes : 2 * run_bytes;
+  const block::PageMemory memory = block::allocate_pages(count * copier_bytes);
   for (size_t i = 0; i < count; ++i) {
-    copiers.push_back(std::make_unique<Copier>(owner_.rebuild_ports()));
-    const size_t segment_bytes = size_t{map_->segment_blocks()} * destination_->block_size();
-    copiers.back()->memory =
-        block::allocate_pages(options_.verify == RebuildVerify::kNone ? segment_bytes : 2 * segment_bytes);
+    copiers.push_back(std::make_unique<Copier>(owner_.rebuild_ports(), memory.get() + i * copier_bytes));
   }
   while (!stopping()) {
     cursor_ = 0;
@@ -194,7 +197,7 @@ Duration RebuildJob::yield_to_hosts(size_t index, TimePoint now) {
 }
 
 // Waits until this copier may go on, or nothing is left for it. A cancelled task (the process ends) fails the job.
-Task<> RebuildJob::take_turn(size_t index, uint64_t bytes) {
+Task<> RebuildJob::take_turn(size_t index) {
   while (!stopping() && map_->next(cursor_) < map_->num_segments()) {
     if (state_ == RebuildState::kPaused) {
       if (auto waited = co_await changed_.wait(); !waited) abandon();
@@ -204,11 +207,7 @@ Task<> RebuildJob::take_turn(size_t index, uint64_t bytes) {
     Duration pause = yield_to_hosts(index, now);
     if (pause > Duration(0)) {
       // looks again then
-    } else if (limits_.max_bytes_per_second > 0) {
-      if (next_copy_at_ <= now) {
-        next_copy_at_ = now + std::chrono::nanoseconds(bytes * 1'000'000'000 / limits_.max_bytes_per_second);
-        co_return;
-      }
+    } else if (limits_.max_bytes_per_second > 0 && next_copy_at_ > now) {
       pause = next_copy_at_ - now;
     } else {
       co_return;
@@ -218,23 +217,37 @@ Task<> RebuildJob::take_turn(size_t index, uint64_t bytes) {
   }
 }
 
+// A disk or a link takes much longer for many small I/Os than for a few larger ones. Not while hosts are about: then
+// what they would have to wait for is kept small.
+uint64_t RebuildJob::run_length(uint64_t first, const Copier& copier) const {
+  const bool quiet = hosts_seen_at_ == TimePoint{} || Reactor::current().now() - hosts_seen_at_ >= kQuietFor;
+  uint64_t length = 1;
+  while (copier.dense && quiet && length < kMaxRun && map_->test(first + length)) ++length;
+  return length;
+}
+
 // One pass over the map, together with the other copiers: each segment goes to one of them.
 Task<> RebuildJob::copy_all(Copier& copier, size_t index) {
   const uint64_t segment_blocks = map_->segment_blocks();
   while (true) {
     if (map_->next(cursor_) == map_->num_segments()) break;
-    co_await take_turn(index, segment_blocks * destination_->block_size());
+    co_await take_turn(index);
     const uint64_t segment = map_->next(cursor_);
     if (stopping() || segment == map_->num_segments()) break;
-    cursor_ = segment + 1;
+    const uint64_t count = run_length(segment, copier);
+    cursor_ = segment + count;
     ++num_copying_;
     const uint64_t lba = segment * segment_blocks;
-    const uint64_t num_blocks = std::min(segment_blocks, num_blocks_ > lba ? num_blocks_ - lba : 0);
+    const uint64_t num_blocks = std::min(count * segment_blocks, num_blocks_ > lba ? num_blocks_ - lba : 0);
+    if (const uint64_t limit = limits_.max_bytes_per_second; limit > 0) {
+      const uint64_t bytes = num_blocks * destination_->block_size();
+      next_copy_at_ = Reactor::current().now() + std::chrono::nanoseconds(bytes * 1'000'000'000 / limit);
+    }
     const bool locked = !seeded(SeededBug::kRebuildWithoutLock);
-    if (locked) co_await copier.lock.acquire(lba, segment_blocks);
-    if (!stopping() && map_->take(segment) && num_blocks > 0 && !co_await copy(copier, lba, num_blocks)) {
+    if (locked) co_await copier.lock.acquire(lba, count * segment_blocks);
+    if (!stopping() && map_->take(segment, count) && num_blocks > 0 && !co_await copy(copier, lba, num_blocks)) {
       if (!seeded(SeededBug::kForgetFailedCopy)) {
-        map_->set(lba, 1);
+        map_->set(lba, num_blocks);
         abandon();
       }
     }
@@ -266,7 +279,9 @@ Task<std::shared_ptr<RebuildJob::OpenSource>> RebuildJob::source(const std::vect
   co_return nullptr;
 }
 
+// One segment or several. Of several, those that are written nowhere or cannot be read are found one by one.
 Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
+  const bool several = num_blocks > map_->segment_blocks();
   std::vector<std::string> tried;
   unsigned retries = 0;
   while (true) {
@@ -279,8 +294,9 @@ Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
     const bool swapped = seeded(SeededBug::kResyncWrongWay);
     block::Channel& good = swapped ? *channel_ : *from->channel;
     block::Channel& behind = swapped ? *from->channel : *channel_;
-    const SegmentCopy done = co_await copy_segment(good, behind, data_start_ + lba, num_blocks, copier.memory.get(),
-                                                   owner_.copy_watch(), departures);
+    const SegmentCopy done = co_await (several ? &copy_written : &copy_segment)(
+        good, behind, data_start_ + lba, num_blocks, copier.memory, owner_.copy_watch(), departures);
+    copier.dense = done.outcome == SegmentCopy::Outcome::kCopied;
     if (failure_of(done.status).conflict) {
       owner_.on_conflict(done.outcome == SegmentCopy::Outcome::kReadFailed ? from->uri : child_uri_);
       co_return false;
@@ -300,25 +316,34 @@ Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
       log::error("rebuild of {}: {}", child_uri_, done.status.to_string());
       co_return false;
     }
-    if (done.outcome != SegmentCopy::Outcome::kReadFailed) {
-      if (done.outcome != SegmentCopy::Outcome::kCopied) co_return true;
+    if (done.outcome == SegmentCopy::Outcome::kCopied) {
       blocks_transferred_ += num_blocks;
       co_return options_.verify == RebuildVerify::kNone || co_await verify(copier, lba, num_blocks);
     }
+    if (several) co_return co_await copy_each(copier, lba, num_blocks);
+    if (done.outcome != SegmentCopy::Outcome::kReadFailed) co_return true;
     log::warn("rebuild of {} from {}: {}", child_uri_, from->uri, done.status.to_string());
     tried.push_back(from->uri);
     if (done.status.type() != nvme::StatusCodeType::kMedia) owner_.on_source_failed(from->uri);
   }
 }
 
+Task<bool> RebuildJob::copy_each(Copier& copier, uint64_t lba, uint64_t num_blocks) {
+  const uint64_t segment_blocks = map_->segment_blocks();
+  for (uint64_t done = 0; done < num_blocks; done += segment_blocks) {
+    if (!co_await copy(copier, lba + done, std::min(segment_blocks, num_blocks - done))) co_return false;
+  }
+  co_return true;
+}
+
 // What was just copied: the copier's memory holds it, and nobody writes there meanwhile.
 Task<bool> RebuildJob::verify(Copier& copier, uint64_t lba, uint64_t num_blocks) {
   const uint64_t size = num_blocks * destination_->block_size();
-  iovec piece{copier.memory.get() + size, size};
+  iovec piece{copier.memory + size, size};
   const Status read = co_await perform_watched(
       owner_.copy_watch(), *channel_,
       {.type = IoType::kRead, .lba = data_start_ + lba, .num_blocks = num_blocks, .data = {&piece, 1}});
-  if (read.is_success() && std::memcmp(copier.memory.get(), copier.memory.get() + size, size) == 0) co_return true;
+  if (read.is_success() && std::memcmp(copier.memory, copier.memory + size, size) == 0) co_return true;
   blocks_mismatched_ += num_blocks;
   log::error("rebuild of {}: blocks {} to {} are not what was written ({})", child_uri_, lba, lba + num_blocks - 1,
              read.is_success() ? "other content" : read.to_string());

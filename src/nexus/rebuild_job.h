@@ -7,7 +7,8 @@
 // copies the child, which gets all new writes, stays equal in what is not set. What is unwritten in the source is
 // released in the destination unless it is unwritten there too: nothing stale survives, thin stays thin.
 //
-// Home reactor. Several copiers at a time, fewer of them while hosts do I/O.
+// Home reactor. Several copiers at a time, each with up to four adjacent segments; while hosts do I/O fewer of them,
+// with one segment each.
 #pragma once
 
 #include <array>
@@ -110,17 +111,22 @@ class RebuildJob {
     std::unique_ptr<block::Channel> channel;
   };
   struct Copier {
-    explicit Copier(std::span<const std::unique_ptr<NexusPort>> ports) : lock(ports) {}
+    Copier(std::span<const std::unique_ptr<NexusPort>> ports, std::byte* its_memory)
+        : lock(ports), memory(its_memory) {}
     RangeLock lock;
-    block::PageMemory memory;
+    std::byte* const memory;  // for a run, with verification twice
+    bool dense = false;       // what it copied last was written
   };
 
   runtime::Task<> run();
   runtime::Task<> copy_all(Copier& copier, size_t index);
+  // How many segments to copy at once, all of them set.
+  uint64_t run_length(uint64_t first, const Copier& copier) const;
   runtime::Task<bool> copy(Copier& copier, uint64_t lba, uint64_t num_blocks);
+  runtime::Task<bool> copy_each(Copier& copier, uint64_t lba, uint64_t num_blocks);
   runtime::Task<bool> verify(Copier& copier, uint64_t lba, uint64_t num_blocks);
   runtime::Task<std::shared_ptr<OpenSource>> source(const std::vector<std::string>& tried);
-  runtime::Task<> take_turn(size_t index, uint64_t bytes);
+  runtime::Task<> take_turn(size_t index);
   runtime::Task<bool> flush();
   bool hosts_are_busy(TimePoint now);
   // How long a copier has to leave the children to the hosts before it looks again; 0: it may go on.

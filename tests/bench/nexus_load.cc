@@ -48,6 +48,7 @@ struct Options {
   uint64_t size_mib = 64;
   uint32_t depth = 32;
   unsigned core = 0;
+  size_t copiers = nexus::RebuildOptions{}.num_copiers;
   unsigned time_ms = 1000;
   unsigned warm_up_ms = 300;
 };
@@ -79,6 +80,7 @@ class Bench {
     nexus::NexusOptions nexus_options;
     nexus_options.reactors = std::move(reactors);
     nexus_options.intent_log.enabled = options.intent_log;
+    nexus_options.rebuild.num_copiers = options.copiers;
     nexuses_.emplace(devices_, nexus_options);
   }
 
@@ -215,6 +217,7 @@ int main(int argc, char** argv) {
   app.add_option("-b", options.io_size, "bytes");
   app.add_option("-q", options.depth);
   app.add_option("-l", options.core);
+  app.add_option("--copiers", options.copiers, "of a rebuild: segments at a time");
   app.add_option("-d", options.time_ms, "of the measurement");
   app.add_option("-w", options.warm_up_ms);
   app.add_option("--size-mib", options.size_mib, "of the nexus; children have 8 MiB more");
