@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "nexus/geometry.h"
 #include "nexus/test_site.h"
 
 namespace cairn::nexus {
@@ -155,6 +156,83 @@ TEST(RebuildSimTest, VerificationSeesLostWrites) {
     site.disk(1).set_faults({});
     site.end();
   }
+}
+
+constexpr uint64_t kSegmentBlocks = kSegmentBytes / 512;
+constexpr uint64_t kNumSegments = (NexusSite::kNumBlocks + kSegmentBlocks - 1) / kSegmentBlocks;
+
+// What the rebuilt child gets; the write-intent log's included. `loaded`: while hosts read.
+uint64_t writes_of_a_rebuild(bool loaded) {
+  NexusSite site({});
+  CAIRN_CHECK(site.create({0}).has_value());
+  EXPECT_TRUE(site.write(0, NexusSite::kNumBlocks, 4).is_success());
+  bool stop = !loaded;
+  unsigned hosts = 0;
+  auto read = [&]() -> runtime::Task<> {
+    std::vector<std::byte> data(512);
+    iovec piece{data.data(), data.size()};
+    while (!stop) {
+      const auto status =
+          co_await block::perform(site.channel(), {.type = block::IoType::kRead, .num_blocks = 1, .data = {&piece, 1}});
+      EXPECT_TRUE(status.is_success());
+    }
+    --hosts;
+  };
+  {
+    const runtime::Reactor::Scope scope(site.node().reactor(0));
+    for (; hosts < 2; ++hosts) runtime::Reactor::current().spawn("host", read());
+  }
+  EXPECT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(1), true)));
+  site.run_until([&] { return site.nexus().num_rebuilds() == 0; });
+  const uint64_t writes = site.disk(1).counters().writes;
+  stop = true;
+  site.run_until([&] { return hosts == 0; });
+  EXPECT_TRUE(site.healthy(1));
+  EXPECT_TRUE(site.identical(0, 1));
+  EXPECT_EQ(site.nexus().rebuild_history().back().statistics.blocks_transferred, NexusSite::kNumBlocks);
+  site.end();
+  return writes;
+}
+
+TEST(RebuildSimTest, AdjacentSegmentsAreCopiedAtOnceUnlessHostsAreAbout) {
+  const uint64_t num_copiers = RebuildOptions{}.num_copiers;  // each begins with one segment
+  const uint64_t quiet = writes_of_a_rebuild(false);
+  EXPECT_GE(quiet, num_copiers + (kNumSegments - num_copiers) / 4);
+  EXPECT_LT(quiet, kNumSegments);
+  EXPECT_GE(writes_of_a_rebuild(true), kNumSegments);
+}
+
+// Nothing between two runs is copied.
+TEST(RebuildSimTest, RunsEndWhereNothingWasMissed) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, NexusSite::kNumBlocks, 4).is_success());
+  ASSERT_TRUE(site.io({.type = block::IoType::kFlush}).is_success());  // else it is copied, too
+  ASSERT_TRUE(site.run(site.nexus().fault_child(NexusSite::uri(1), FaultReason::kOffline)));
+  ASSERT_TRUE(site.write(0, 22 * kSegmentBlocks, 5).is_success());
+  ASSERT_TRUE(site.write(23 * kSegmentBlocks, 7 * kSegmentBlocks, 6).is_success());
+  ASSERT_TRUE(site.run(site.nexus().online_child(NexusSite::uri(1))));
+  site.wait_healthy(1);
+  EXPECT_TRUE(site.identical(0, 1));
+  EXPECT_EQ(site.nexus().rebuild_history().back().statistics.blocks_transferred, 29 * kSegmentBlocks);
+  site.end();
+}
+
+// No source has the whole of what is copied at once, but each segment is somewhere.
+TEST(RebuildSimTest, EachSegmentFromTheSourceThatHasIt) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, NexusSite::kNumBlocks, 4).is_success());
+  auto segment_offset = [](uint64_t segment) { return (NexusSite::kDataStart + segment * kSegmentBlocks) * 512; };
+  for (uint64_t segment = 16; segment < kNumSegments; ++segment) {
+    site.node().files().fail_reads(NexusSite::disk_path(segment % 2), segment_offset(segment), 512);
+  }
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), true)));
+  site.wait_healthy(2);
+  for (const size_t disk : {0, 1}) site.node().files().mend_reads(NexusSite::disk_path(disk));
+  EXPECT_TRUE(site.identical(0, 2));
+  EXPECT_EQ(site.nexus().rebuild_history().back().statistics.blocks_transferred, NexusSite::kNumBlocks);
+  site.end();
 }
 
 }  // namespace

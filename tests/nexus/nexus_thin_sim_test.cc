@@ -82,6 +82,22 @@ TEST_F(NexusThinSimTest, StaleContentDoesNotSurvive) {
   EXPECT_EQ(content("r2"), content("r1"));
 }
 
+// Segments that are copied at once, of which the source has some and others not.
+TEST_F(NexusThinSimTest, CopiesThatReachIntoWhatIsNotThere) {
+  constexpr uint64_t kClusterEnd = 7 * kMiB, kWritten = 18 * (64 << 10);  // the first sixteen are copied by themselves
+  rebuild(2);
+  ASSERT_TRUE(site_.run(nexus_->fault_child(uri(2), FaultReason::kOffline)));
+  ASSERT_TRUE(
+      site_.write("nexus-1", kClusterEnd - kWritten, std::vector<std::byte>(kWritten, std::byte{7})).is_success());
+  ASSERT_TRUE(
+      site_.io("nexus-1", {.type = IoType::kUnmap, .lba = kClusterEnd / 512, .num_blocks = kMiB / 512}).is_success());
+  ASSERT_TRUE(site_.run(nexus_->online_child(uri(2))));
+  site_.run_until([this] { return nexus_->status() == NexusStatus::kOnline && nexus_->num_rebuilds() == 0; });
+  EXPECT_EQ(nexus_->rebuild_history().back().statistics.blocks_transferred * 512, kWritten);
+  EXPECT_EQ(content("r2"), content("r1"));
+  EXPECT_EQ(clusters(2), clusters(1));
+}
+
 // All that is whole, though the data of a nexus begins within a cluster and children are told in portions.
 TEST_F(NexusThinSimTest, WhatIsUnmappedIsGivenBack) {
   const uint64_t before = clusters(1);
