@@ -217,7 +217,7 @@ int main(int argc, char** argv) {
   app.add_option("-b", options.io_size, "bytes");
   app.add_option("-q", options.depth);
   app.add_option("-l", options.core);
-  app.add_option("--copiers", options.copiers, "of a rebuild: segments at a time");
+  app.add_option("--copiers", options.copiers, "of a rebuild");
   app.add_option("-d", options.time_ms, "of the measurement");
   app.add_option("-w", options.warm_up_ms);
   app.add_option("--size-mib", options.size_mib, "of the nexus; children have 8 MiB more");

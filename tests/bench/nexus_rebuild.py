@@ -2,7 +2,8 @@
 """Rebuilds of a nexus: how fast a whole copy is made beside the slower of device and link, how much of a thin copy is
 copied, and what hosts keep of their rate meanwhile.
 
-The nexus lives in the load generator (nexus_load) on the load's core, remote children in an engine on the other one.
+The nexus lives in the load generator (nexus_load) on the load's core, remote children in an engine on the other one. On
+the loopback the link is what the cores can copy; so there is one with a rate of its own, in network namespaces.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import uuid
 
 import bench_engine
 import benchmark
+import network
 import file_iops
 import nexus_iops
 import sides
@@ -21,8 +23,9 @@ CHILD_MIB = SIZE_MIB + 8
 POOL_MIB = 832
 WRITTEN_MIB = 40  # of a thin volume
 FIRST_MIB = 5     # where the data of a nexus begins on a child
-# What a rebuild does: segments of 64 KiB, 16 at a time.
-COPY = sides.Load("64 KiB write, depth 16", False, 0, 65536, 16)
+# What a rebuild does while no host is about.
+COPY = sides.Load("256 KiB write, depth 16", False, 0, 256 << 10, 16)
+LINK_GIGABITS = 10
 HOST_LOADS = [load for load in sides.SMALL if load.depth == 32]
 SPEED_GOAL, HOST_GOAL = 0.9, 0.7
 MIB = 1 << 20
@@ -55,25 +58,42 @@ class Children:
                                   f"{CHILD_MIB}MiB", "-p", "nvmf", "--thin").strip()
 
 
+@contextlib.contextmanager
+def linked(options, folder: pathlib.Path):
+    """A command that starts a program on a node of its own, and the URI of a memory device on another node."""
+    with network.Network() as nodes:
+        near, far = nodes.add_node("near", 101), nodes.add_node("far", 102)
+        for node in (near, far):
+            node.limit(LINK_GIGABITS)
+        folder.mkdir()
+        binaries = options.bin.resolve()
+        with bench_engine.Engine(binaries / "io-engine", binaries / "io-engine-client", folder,
+                                 ("-l", str(sides.TARGET_CORE), "-T", f"ip:{far.address}"), prefix=tuple(far.inside()),
+                                 target_ip=far.address) as engine:
+            nqn = engine.create_and_share(f"malloc:///far?size_mb={CHILD_MIB}&uuid={nexus_iops.child_uuid(110)}")
+            yield near.inside(), f"nvmf://{far.address}:{engine.port}/{nqn}?uuid={nexus_iops.child_uuid(110)}"
+
+
 def median(values: list[float]) -> float:
     return bench_engine.median_and_spread(values)[0]
 
 
 def run(options) -> dict:
-    program = sides.Program([options.bin.resolve() / "nexus_load", "-l", sides.LOAD_CORE, "--size-mib", SIZE_MIB])
+    command = [options.bin.resolve() / "nexus_load", "-l", sides.LOAD_CORE, "--size-mib", SIZE_MIB]
+    program = sides.Program(command)
     casperf = sides.Program([options.bin.resolve() / "casperf", "-l", sides.LOAD_CORE, "-o", "json"])
     memory = "--fill", f"malloc:///near?size_mb={CHILD_MIB}&uuid={nexus_iops.child_uuid(200)}"
 
-    def rebuild(*arguments: str | int) -> dict:
-        return json.loads(program.run("--rebuild", *arguments))
+    def rebuild(*arguments: str | int, by: sides.Program = program) -> dict:
+        return json.loads(by.run("--rebuild", *arguments))
 
     def load(each: sides.Load, *arguments: str) -> float:
         return json.loads(program.run("-d", options.seconds * 1000, "-q", each.depth, "-b", each.size, "-t", each.type,
                                       *arguments))["iops"]
 
-    def once(kind: str, *uri: str) -> float:
+    def once(by: sides.Program, kind: str, *uri: str) -> float:
         """Bytes a second, the flush at the end included, as a rebuild's are."""
-        report = json.loads(program.run("--raw", "--once", "-q", COPY.depth, "-b", COPY.size, "-t", kind, *uri))
+        report = json.loads(by.run("--raw", "--once", "-q", COPY.depth, "-b", COPY.size, "-t", kind, *uri))
         return CHILD_MIB * MIB / report["seconds"]
 
     with contextlib.ExitStack() as stack:
@@ -83,16 +103,24 @@ def run(options) -> dict:
         children = stack.enter_context(Children(options, folder))
         file = f"uring://{disk}?blk_size=512&uuid={nexus_iops.child_uuid(201)}",
         # Reading memory takes the same core as sending does; reading a disk does not.
-        ways = {"file, over the network, to memory": (file, children.remote[0]),
-                "memory, over the network, to memory": (memory, children.remote[0]),
-                "memory, to a file": (memory, *file)}
+        ways = {"file to memory, loopback": (program, file, children.remote[0]),
+                "memory to memory, loopback": (program, memory, children.remote[0]),
+                "memory to a file": (program, memory, *file)}
+        if (reason := network.why_not()) is None:
+            inside, far = stack.enter_context(linked(options, folder / "linked"))
+            linked_program = sides.Program([*inside, *command])
+            ways[f"memory to memory, {LINK_GIGABITS} Gbit/s"] = (linked_program, memory, far)
+            ways[f"file to memory, {LINK_GIGABITS} Gbit/s"] = (linked_program, file, far)
+        else:
+            print(f"no link with a rate of its own: {reason}")
         speed = {}
-        for name, (source, destination) in ways.items():
-            once("write", destination)  # memory that was never written is slower the first time
+        for name, (by, source, destination) in ways.items():
+            once(by, "write", destination)  # memory that was never written is slower the first time
             seen = []
             for _ in range(options.rounds):
-                copied = rebuild("-q", 0, *source, destination)
-                seen.append((copied["copied_bytes"] / copied["seconds"], once("read", *source), once("write", destination)))
+                copied = rebuild("-q", 0, *source, destination, by=by)
+                seen.append((copied["copied_bytes"] / copied["seconds"], once(by, "read", *source),
+                             once(by, "write", destination)))
             speed[name] = seen
         hosts = {}
         for each in sides.chosen(HOST_LOADS, options.jobs):

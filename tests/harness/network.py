@@ -77,6 +77,11 @@ class NetworkNode:
         """One packet of twenty to the node and from it is lost."""
         self._network.add_to_set("lossy", self.port)
 
+    def limit(self, gigabits: float) -> None:
+        """What the node sends goes at this rate, in bits a second, at most."""
+        _run("tc", "-n", self.namespace, "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", f"{gigabits}gbit", "burst",
+             "2mb", "latency", "50ms")
+
     def unplug(self) -> None:
         """As cut(), but both ends see that the link is down."""
         self._network.on_bridge("ip", "link", "set", self.port, "down")
