@@ -9,7 +9,7 @@
 
 namespace cairn::nexus {
 
-inline constexpr uint64_t kSegmentBytes = 64 << 10;  // what a rebuild copies and logs at a time
+inline constexpr uint64_t kSegmentBytes = 64 << 10;  // the unit of what is logged for rebuilds, and of their copies
 
 // First block of data.
 uint64_t data_start(uint32_t block_size);

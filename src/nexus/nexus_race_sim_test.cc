@@ -52,7 +52,7 @@ struct Load {
   size_t num_ended = 0;
 };
 
-// One segment a second, one after the other.
+// A segment a second, one after the other.
 NexusOptions slow_rebuild() {
   NexusOptions options;
   options.rebuild.num_copiers = 1;

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/seeded_bug.h"
 #include "block/io_wait.h"
+#include "block/large_memory.h"
 #include "nexus/nexus_port.h"
 #include "nexus/segment_copy.h"
 #include "runtime/reactor.h"
@@ -26,7 +27,8 @@ namespace {
 constexpr Duration kYield = std::chrono::milliseconds(1);  // between looks whether hosts are still busy
 // Hosts that wait for each I/O are busy between them, too.
 constexpr Duration kBusyFor = std::chrono::milliseconds(5);
-// What is copied at once has an end within a few milliseconds: hosts that come back meet no more of it than that.
+// Segments. 16 copiers have 4 MiB under way then, which are what hosts that come back may have to wait for: 4 ms for a
+// disk or a link that does 1 GB/s.
 constexpr uint64_t kMaxRun = 4;
 constexpr Duration kQuietFor = std::chrono::milliseconds(100);
 constexpr Duration kSlice = std::chrono::milliseconds(5);
@@ -54,7 +56,12 @@ RebuildJob::RebuildJob(Owner& owner, std::string child_uri, std::shared_ptr<bloc
       data_start_(data_start),
       options_(options),
       limits_(options.limits),
-      is_partial_(map_->count() < map_->num_segments()) {}
+      is_partial_(map_->count() < map_->num_segments()),
+      read_turns_((num_copiers() + 1) / 2) {}
+
+size_t RebuildJob::num_copiers() const {
+  return std::clamp<size_t>(options_.num_copiers, 1, kMaxCopiers);
+}
 
 RebuildJob::~RebuildJob() {
   CAIRN_CHECK(state_ == RebuildState::kInit || ended() || abandoning());
@@ -133,10 +140,10 @@ Task<> RebuildJob::run() {
     abandon();
   }
   std::vector<std::unique_ptr<Copier>> copiers;
-  const size_t count = std::clamp<size_t>(options_.num_copiers, 1, kMaxCopiers);
+  const size_t count = num_copiers();
   const size_t run_bytes = kMaxRun * map_->segment_blocks() * destination_->block_size();
   const size_t copier_bytes = options_.verify == RebuildVerify::kNone ? run_bytes : 2 * run_bytes;
-  const block::PageMemory memory = block::allocate_pages(count * copier_bytes);
+  const block::LargeMemory memory(count * copier_bytes);
   for (size_t i = 0; i < count; ++i) {
     copiers.push_back(std::make_unique<Copier>(owner_.rebuild_ports(), memory.get() + i * copier_bytes));
   }
@@ -295,7 +302,7 @@ Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
     block::Channel& good = swapped ? *channel_ : *from->channel;
     block::Channel& behind = swapped ? *from->channel : *channel_;
     const SegmentCopy done = co_await (several ? &copy_written : &copy_segment)(
-        good, behind, data_start_ + lba, num_blocks, copier.memory, owner_.copy_watch(), departures);
+        good, behind, data_start_ + lba, num_blocks, copier.memory, owner_.copy_watch(), departures, read_turns_);
     copier.dense = done.outcome == SegmentCopy::Outcome::kCopied;
     if (failure_of(done.status).conflict) {
       owner_.on_conflict(done.outcome == SegmentCopy::Outcome::kReadFailed ? from->uri : child_uri_);
@@ -320,12 +327,13 @@ Task<bool> RebuildJob::copy(Copier& copier, uint64_t lba, uint64_t num_blocks) {
       blocks_transferred_ += num_blocks;
       co_return options_.verify == RebuildVerify::kNone || co_await verify(copier, lba, num_blocks);
     }
-    if (several) co_return co_await copy_each(copier, lba, num_blocks);
+    if (several) break;
     if (done.outcome != SegmentCopy::Outcome::kReadFailed) co_return true;
     log::warn("rebuild of {} from {}: {}", child_uri_, from->uri, done.status.to_string());
     tried.push_back(from->uri);
     if (done.status.type() != nvme::StatusCodeType::kMedia) owner_.on_source_failed(from->uri);
   }
+  co_return co_await copy_each(copier, lba, num_blocks);
 }
 
 Task<bool> RebuildJob::copy_each(Copier& copier, uint64_t lba, uint64_t num_blocks) {
@@ -343,11 +351,18 @@ Task<bool> RebuildJob::verify(Copier& copier, uint64_t lba, uint64_t num_blocks)
   const Status read = co_await perform_watched(
       owner_.copy_watch(), *channel_,
       {.type = IoType::kRead, .lba = data_start_ + lba, .num_blocks = num_blocks, .data = {&piece, 1}});
-  if (read.is_success() && std::memcmp(copier.memory, copier.memory + size, size) == 0) co_return true;
-  blocks_mismatched_ += num_blocks;
-  log::error("rebuild of {}: blocks {} to {} are not what was written ({})", child_uri_, lba, lba + num_blocks - 1,
-             read.is_success() ? "other content" : read.to_string());
-  co_return options_.verify == RebuildVerify::kReport;
+  const uint64_t segment_blocks = map_->segment_blocks(), block_size = destination_->block_size();
+  bool equal = true;
+  for (uint64_t at = 0; at < num_blocks; at += segment_blocks) {
+    const uint64_t count = std::min(segment_blocks, num_blocks - at);
+    const std::byte* const written = copier.memory + at * block_size;
+    if (read.is_success() && std::memcmp(written, written + size, count * block_size) == 0) continue;
+    equal = false;
+    blocks_mismatched_ += count;
+    log::error("rebuild of {}: blocks {} to {} are not what was written ({})", child_uri_, lba + at,
+               lba + at + count - 1, read.is_success() ? "other content" : read.to_string());
+  }
+  co_return equal || options_.verify == RebuildVerify::kReport;
 }
 
 }  // namespace cairn::nexus

@@ -20,11 +20,11 @@
 #include <vector>
 
 #include "block/device.h"
-#include "block/page_memory.h"
 #include "nexus/dirty_map.h"
 #include "nexus/nexus_state.h"
 #include "nexus/range_lock.h"
 #include "nexus/rebuild_options.h"
+#include "nexus/segment_copy.h"
 #include "runtime/task_waits.h"
 
 namespace cairn::nexus {
@@ -90,7 +90,12 @@ class RebuildJob {
   Result<> pause();
   Result<> resume();
   Result<> stop();
-  void set_limits(const RebuildLimits& limits) { limits_ = limits; }
+  // At once: nobody sleeps out what the former limit demanded.
+  void set_limits(const RebuildLimits& limits) {
+    limits_ = limits;
+    next_copy_at_ = {};
+    changed_.pulse();
+  }
   // The child has gone.
   void abandon();
   // The device of this source is about to go: lets go of it as soon as no copy uses it.
@@ -131,6 +136,7 @@ class RebuildJob {
   bool hosts_are_busy(TimePoint now);
   // How long a copier has to leave the children to the hosts before it looks again; 0: it may go on.
   Duration yield_to_hosts(size_t index, TimePoint now);
+  size_t num_copiers() const;
   bool stopping() const { return state_ != RebuildState::kRunning && state_ != RebuildState::kPaused; }
   void end(RebuildState state);
 
@@ -161,6 +167,7 @@ class RebuildJob {
   TimePoint slice_begin_{};  // 0: none
   TimePoint last_copy_end_{};
   TimePoint rest_until_{};
+  ReadTurns read_turns_;
   runtime::Event changed_;  // pulsed: state or number of copiers
   runtime::Event ended_;
 };

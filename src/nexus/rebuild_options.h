@@ -23,10 +23,10 @@ enum class RebuildVerify : uint8_t {
 };
 
 struct RebuildOptions {
-  size_t num_copiers = 16;  // segments at a time
+  size_t num_copiers = 16;  // each with a segment, or a few adjacent ones while hosts do no I/O
   RebuildLimits limits;
   RebuildVerify verify = RebuildVerify::kNone;
-  unsigned max_retries = 3;  // of a segment that the child did not take, for a reason that may pass
+  unsigned max_retries = 3;  // of a copy that the child did not take, for a reason that may pass
 };
 
 }  // namespace cairn::nexus

@@ -28,8 +28,14 @@ TEST(RebuildSimTest, LimitsChangeWhileItRuns) {
   limits.max_bytes_per_second = 2 << 20;
   site.nexus().set_rebuild_limits(limits);
   site.world().run_for(std::chrono::seconds(1));
+  ASSERT_EQ(site.nexus().num_rebuilds(), 1u);
   EXPECT_GE((transferred(site, 1) - slow) * 512, 1u << 20);
-  limits.max_bytes_per_second = 0;
+  EXPECT_LE((transferred(site, 1) - slow) * 512, (2u << 20) + (256u << 10));
+  // Who has to wait for minutes by then does not with another limit.
+  limits.max_bytes_per_second = 1 << 10;
+  site.nexus().set_rebuild_limits(limits);
+  site.world().run_for(std::chrono::seconds(1));
+  limits.max_bytes_per_second = 1 << 30;
   site.nexus().set_rebuild_limits(limits);
   site.run_until([&] { return site.healthy(1) && site.nexus().num_rebuilds() == 0; }, std::chrono::seconds(1));
   EXPECT_TRUE(site.identical(0, 1));

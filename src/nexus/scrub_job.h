@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "block/page_memory.h"
 #include "nexus/nexus_port.h"
 #include "nexus/rebuild_job.h"
 #include "nexus/resync.h"

@@ -54,17 +54,21 @@ Task<SegmentCopy> release(block::Channel& to, uint64_t lba, uint64_t num_blocks,
 }  // namespace
 
 Task<SegmentCopy> copy_written(block::Channel& from, block::Channel& to, uint64_t lba, uint64_t num_blocks,
-                               std::byte* memory, CopyWatch* watch, uint64_t departures) {
-  if (num_departures(watch) != departures) co_return SegmentCopy{Outcome::kOutdated, {}};
-  const Status read = co_await transfer(from, IoType::kRead, lba, num_blocks, memory, watch);
+                               std::byte* memory, CopyWatch* watch, uint64_t departures, ReadTurns& turns) {
+  co_await turns.begin();
+  Status read;
+  const bool outdated = num_departures(watch) != departures;
+  if (!outdated) read = co_await transfer(from, IoType::kRead, lba, num_blocks, memory, watch);
+  turns.end();
+  if (outdated) co_return SegmentCopy{Outcome::kOutdated, {}};
   if (is_outdated(watch, departures, read)) co_return SegmentCopy{Outcome::kOutdated, read};
   if (read.is_success()) co_return co_await write(to, lba, num_blocks, memory, watch);
   co_return SegmentCopy{is_unwritten(read) ? Outcome::kUnwritten : Outcome::kReadFailed, read};
 }
 
 Task<SegmentCopy> copy_segment(block::Channel& from, block::Channel& to, uint64_t lba, uint64_t num_blocks,
-                               std::byte* memory, CopyWatch* watch, uint64_t departures) {
-  const SegmentCopy done = co_await copy_written(from, to, lba, num_blocks, memory, watch, departures);
+                               std::byte* memory, CopyWatch* watch, uint64_t departures, ReadTurns& turns) {
+  const SegmentCopy done = co_await copy_written(from, to, lba, num_blocks, memory, watch, departures, turns);
   if (done.outcome != Outcome::kUnwritten) co_return done;
   if (is_unwritten(co_await transfer(to, IoType::kRead, lba, num_blocks, memory, watch))) co_return SegmentCopy{};
   co_return co_await release(to, lba, num_blocks, watch);
