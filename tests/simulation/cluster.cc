@@ -3,15 +3,31 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "nexus/geometry.h"
 
 namespace cairn::simulation {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
+namespace {
+
+// The first 8 MiB of every replica are allocated when it is made; only of what lies behind them thin ones have holes.
+uint64_t draw_replica_bytes(uint64_t seed) {
+  return runtime::Random(seed + 2).one_in(2) ? 8 << 20 : 12 << 20;
+}
+
+uint64_t nexus_blocks(uint64_t replica_bytes) {
+  constexpr uint32_t kBlockBytes = BlockHistory::kBlockSize;
+  return *nexus::data_end(replica_bytes / kBlockBytes, kBlockBytes, replica_bytes) - nexus::data_start(kBlockBytes);
+}
+
+}  // namespace
+
 Cluster::Cluster(const ClusterOptions& options)
     : options_(options),
-      client_state_(kNumBlocks),
+      replica_bytes_(draw_replica_bytes(options.seed)),
+      client_state_(nexus_blocks(replica_bytes_)),
       filled_(kNumStorage),
       snapshotted_(kNumStorage),
       num_by_hand_(kNumStorage),
@@ -27,7 +43,7 @@ Cluster::Cluster(const ClusterOptions& options)
   client_ = &world_.add_node({.name = "client", .num_reactors = 2, .buffer_pool_bytes = 1 << 20});
 
   volume_.spec = {.uuid = *Uuid::parse("11111111-2222-4333-8444-555555555555"),
-                  .size_bytes = kReplicaBytes,
+                  .size_bytes = replica_bytes_,
                   .thin = !world_.random().one_in(4)};
   for (size_t i = 0; i < kNumStorage; ++i) {
     const std::string name = fmt::format("replica{}", i);
@@ -41,7 +57,7 @@ Cluster::Cluster(const ClusterOptions& options)
   client_options_.write_percent = 30 + world_.random().below(50);
   constexpr uint64_t kHotBlocks[] = {0, 48, 48, 400};
   client_options_.hot_blocks = kHotBlocks[world_.random().below(std::size(kHotBlocks))];
-  client_options_.hot_lba = world_.random().below(kNumBlocks - client_options_.hot_blocks);
+  client_options_.hot_lba = world_.random().below(num_blocks() - client_options_.hot_blocks);
   // Rebuilds of no time, and of some seconds.
   constexpr uint64_t kRebuildRates[] = {0, 512 << 10, 3 << 20};
   rebuild_limits_.max_bytes_per_second = kRebuildRates[world_.random().below(std::size(kRebuildRates))];

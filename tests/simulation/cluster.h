@@ -28,9 +28,7 @@ class Cluster {
  public:
   static constexpr size_t kNumStorage = 3;
   static constexpr size_t kNumNodes = kNumStorage + 3;
-  static constexpr uint64_t kDiskBytes = 40 << 20;
-  static constexpr uint64_t kReplicaBytes = 8 << 20;
-  static constexpr uint64_t kNumBlocks = 6110;  // of the nexus
+  static constexpr uint64_t kDiskBytes = 80 << 20;
   // How long, in virtual time, things may take once nothing is wrong any more.
   static constexpr Duration kHealingLimit = std::chrono::minutes(20);
   static constexpr Duration kOperationLimit = std::chrono::minutes(5);
@@ -74,6 +72,7 @@ class Cluster {
   // Nothing: it does not end within kOperationLimit.
   template <typename T>
   std::optional<T> run_on(sim::Node& node, Task<T> task);
+  uint64_t num_blocks() const { return client_state_.history.num_blocks(); }  // of the nexus
 
   // cluster_faults.cc
   // At its time: does it, or waits for its cue.
@@ -104,6 +103,7 @@ class Cluster {
   std::string shut_down();
 
   ClusterOptions options_;
+  uint64_t replica_bytes_;
   Coverage coverage_;
   ClientState client_state_;
   ClientOptions client_options_;

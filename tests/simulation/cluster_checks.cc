@@ -82,14 +82,14 @@ std::string Cluster::check_replicas() {
     if (healthy == record->second.children.end() || !healthy->healthy) {
       return fmt::format("{} is not healthy in the last record", replica.name);
     }
-    auto data = run_on(*storage_[replica.node], read_replica(engine(replica.node), replica.name, kNumBlocks));
+    auto data = run_on(*storage_[replica.node], read_replica(engine(replica.node), replica.name, num_blocks()));
     if (!data || !*data) {
       return fmt::format("{} cannot be read: {}", replica.name, data ? data->error().to_string() : "it takes for ever");
     }
     all.push_back(std::move(**data));
   }
   for (size_t i = 1; i < all.size(); ++i) {
-    for (uint64_t block = 0; block < kNumBlocks; ++block) {
+    for (uint64_t block = 0; block < num_blocks(); ++block) {
       const auto at = static_cast<ptrdiff_t>(block * 512);
       if (!std::equal(all[0].begin() + at, all[0].begin() + at + 512, all[i].begin() + at)) {
         return fmt::format("{} and {} differ at block {}", volume_.replicas[0].name, volume_.replicas[i].name, block);

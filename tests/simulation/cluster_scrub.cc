@@ -52,13 +52,13 @@ std::string Cluster::damage_and_scrub() {
   sim::Node& target = *storage_[*volume_.target];
   const auto nexus = engine(*volume_.target).nexuses->find(EngineProgram::nexus_name(volume_.spec));
   if (nexus == nullptr) return "scrub: no nexus";
-  const auto data = run_on(target, flush_and_read(nexus, kNumBlocks));
+  const auto data = run_on(target, flush_and_read(nexus, num_blocks()));
   if (!data || !*data) return fmt::format("scrub: {}", data ? data->error().to_string() : "a read takes for ever");
   const size_t damaged_node = random.below(kNumStorage);
   std::set<uint64_t> damaged;
   std::vector<std::span<const std::byte>> blocks;
   for (uint64_t left = 1 + random.below(kMostDamaged); left > 0; --left) {
-    const uint64_t lba = random.below(kNumBlocks);
+    const uint64_t lba = random.below(num_blocks());
     const auto block = std::span(**data).subspan(lba * kBlockBytes, kBlockBytes);
     if (std::ranges::all_of(block, [](std::byte byte) { return byte == std::byte{0}; })) continue;  // it is everywhere
     if (damaged.insert(lba).second) blocks.push_back(block);

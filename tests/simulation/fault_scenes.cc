@@ -210,7 +210,8 @@ void dark_while_changing(Scene& scene) {
   for (int i = 0; i < 8; ++i) {
     Fault& fault =
         scene.add_on(Cue::kPoolChanges, 0, FaultKind::kPowerLoss, Aim::kCued, between(scene.random, 200, 1000));
-    fault.lag = std::chrono::microseconds(scene.random.below(5000));
+    // Most changes are over within a millisecond.
+    fault.lag = std::chrono::microseconds(scene.random.below(scene.random.one_in(4) ? 5000 : 1000));
     scene.wait(1000, 8000);
   }
 }

@@ -86,7 +86,8 @@ Task<> Neighbours::make(EngineProgram& engine, size_t node) {
   if (pool == nullptr) co_return;
   const std::string name = fmt::format("neighbour{}", next_number_++);
   Volume& volume = sites_[node].volumes[name];
-  volume.num_clusters = 2 + random_.below(4);
+  // Small ones are allocated when they are made, whether thin or not; large ones are not, behind the first 8 clusters.
+  volume.num_clusters = random_.one_in(2) ? 2 + random_.below(4) : 9 + random_.below(5);
   on_change_(node);
   const auto made = co_await pool->create_replica({.name = name,
                                                    .uuid = Uuid::of_name(Uuid(), name),
