@@ -104,8 +104,8 @@ runtime::Task<Result<>> Engine::start_on_primary() {
   nexus_options.save_attempts = options_.save_attempts;
   nexus_options.partial_rebuild = options_.partial_rebuild;
   nexus_options.intent_log.enabled = options_.intent_log;
-  nexus_options.rebuild.limits = options_.rebuild_limits;
-  nexus_options.rebuild.verify = options_.rebuild_verify;
+  nexus_options.child_timeout = options_.child_timeout;
+  nexus_options.rebuild = options_.rebuild;
   nexus_options.local_snapshot = take_replica_snapshot;
   snapshot_rebuilds_ = std::make_unique<nexus::SnapshotRebuilds>(*registry_, nexus_options.rebuild);
   nexuses_ = std::make_unique<nexus::NexusRegistry>(*registry_, std::move(nexus_options));

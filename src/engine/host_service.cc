@@ -38,7 +38,7 @@ class HostService final : public api::HostRpc::CallbackService {
     auto& features = *registration.mutable_features();
     features.set_asymmetricnamespaceaccess(options.ana_enabled);
     features.set_logicalvolumemanager(false);
-    features.set_snapshotrebuild(false);
+    features.set_snapshotrebuild(options.snapshot_rebuild);
     features.set_rdmacapableioengine(false);
     registration.mutable_bugfixes()->set_nexusrebuildreplicaancestry(true);
     registration.set_version(version_text());

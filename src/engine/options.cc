@@ -45,7 +45,10 @@ struct Raw {
   std::string ps_timeout = "10s";
   std::string ps_retries = "30";
   bool no_intent_log = false;
+  std::string child_timeout = "10s";
   std::string rebuild_limit;
+  std::string rebuild_tasks = "16", rebuild_tasks_under_load = "4", rebuild_time_under_load = "25";
+  bool enable_snapshot_rebuild = false;
   bool ps_wait = false;
   bool freeze_detection = false;
   std::string freeze_timeout = "3";
@@ -54,7 +57,7 @@ struct Raw {
   bool no_pci = false;
   // Known to the original, absent here.
   std::string registration, pool_config, events_url, diagnose_stack;
-  bool enable_lvm = false, enable_snapshot_rebuild = false, enable_rdma = false;
+  bool enable_lvm = false, enable_rdma = false;
 };
 
 // "-p=URL": the original strips the sign.
@@ -148,11 +151,10 @@ Result<> check_absent_features(const Raw& raw) {
                 fmt::format("{}: {} not part of this version of the io-engine; leave the option out", option, feature));
   };
   if (!raw.registration.empty()) return absent("-R", "registration with a core agent is");
-  if (!raw.pool_config.empty()) return absent("-P", "pools are");
+  if (!raw.pool_config.empty()) return absent("-P", "a list of pools to import at start is");
   if (!raw.events_url.empty()) return absent("--events-url", "event publishing is");
   if (!raw.diagnose_stack.empty()) return absent("--diagnose-stack", "stack diagnosis is");
   if (raw.enable_lvm) return absent("--enable-lvm", "LVM pools are");
-  if (raw.enable_snapshot_rebuild) return absent("--enable-snapshot-rebuild", "snapshot rebuild is");
   if (raw.enable_rdma) return absent("--enable-rdma", "the RDMA transport is");
   return {};
 }
@@ -221,7 +223,20 @@ void define_options(CLI::App& app, Raw& raw) {
   app.add_flag(
       "--no-intent-log", raw.no_intent_log,
       "nexuses keep no write-intent log on their children: after an unclean stop nobody knows what was under way");
+  app.add_option("--child-timeout", raw.child_timeout,
+                 "a child that keeps an I/O longer leaves its nexus while another one is healthy, 1s to 600s")
+      ->capture_default_str();
   app.add_option("--rebuild-limit", raw.rebuild_limit, "of each rebuild, bytes a second, with or without a unit");
+  app.add_option("--rebuild-tasks", raw.rebuild_tasks, "segments that each rebuild copies at a time, 1 to 64")
+      ->capture_default_str();
+  app.add_option("--rebuild-tasks-under-load", raw.rebuild_tasks_under_load, "as many while hosts do I/O, 1 to 64")
+      ->capture_default_str();
+  app.add_option("--rebuild-time-under-load", raw.rebuild_time_under_load,
+                 "the part of the time in which they do it while hosts do I/O, percent")
+      ->capture_default_str();
+  app.add_flag("--enable-snapshot-rebuild", raw.enable_snapshot_rebuild,
+               "say in the node's features that snapshots can be rebuilt into replicas, which always works "
+               "[ENABLE_SNAPSHOT_REBUILD=true]");
   app.add_option("-r", raw.json_rpc_socket, "unix socket of the JSON-RPC server [/var/tmp/mayastor.sock]");
   app.add_option("-F", raw.log_format,
                  "log format: comma list of default, compact, json, color, nocolor, date, nodate, host, nohost")
@@ -260,7 +275,6 @@ void define_options(CLI::App& app, Raw& raw) {
   app.add_option("--events-url", raw.events_url)->group("");
   app.add_option("-d,--diagnose-stack", raw.diagnose_stack)->group("");
   app.add_flag("--enable-lvm", raw.enable_lvm)->group("");
-  app.add_flag("--enable-snapshot-rebuild", raw.enable_snapshot_rebuild)->group("");
   app.add_flag("--enable-rdma", raw.enable_rdma)->group("");
 }
 
@@ -344,8 +358,23 @@ Result<> apply_nexus_options(const Raw& raw, EngineOptions& options) {
     auto limit = parse_byte_size(raw.rebuild_limit);
     if (!limit || *limit == 0)
       return bad_option("--rebuild-limit", raw.rebuild_limit, "expected a size such as 200MiB");
-    options.rebuild_limits.max_bytes_per_second = *limit;
+    options.rebuild.limits.max_bytes_per_second = *limit;
   }
+  auto child_timeout = parse_duration(raw.child_timeout);
+  if (!child_timeout || *child_timeout < std::chrono::seconds(1) || *child_timeout > std::chrono::seconds(600)) {
+    return bad_option("--child-timeout", raw.child_timeout, "expected a time from 1s to 600s");
+  }
+  options.child_timeout = *child_timeout;
+  auto tasks = parse_option_number<size_t>("--rebuild-tasks", raw.rebuild_tasks, 1, 64);
+  if (!tasks) return fail(std::move(tasks.error()));
+  options.rebuild.num_copiers = *tasks;
+  tasks = parse_option_number<size_t>("--rebuild-tasks-under-load", raw.rebuild_tasks_under_load, 1, 64);
+  if (!tasks) return fail(std::move(tasks.error()));
+  options.rebuild.limits.num_copiers_under_load = *tasks;
+  auto percent = parse_option_number<unsigned>("--rebuild-time-under-load", raw.rebuild_time_under_load, 1, 100);
+  if (!percent) return fail(std::move(percent.error()));
+  options.rebuild.limits.percent_of_time_under_load = *percent;
+  options.snapshot_rebuild = raw.enable_snapshot_rebuild;
   return {};
 }
 
@@ -363,13 +392,14 @@ Result<> apply_target_environment(const Environment& environment, EngineOptions&
     options.target.max_queue_pairs = *value;
   }
   options.ana_enabled = environment("NEXUS_NVMF_ANA_ENABLE") == "1";
+  if (environment("ENABLE_SNAPSHOT_REBUILD") == "true") options.snapshot_rebuild = true;
   if (auto text = environment("NEXUS_PARTIAL_REBUILD")) options.partial_rebuild = *text == "1";
   if (auto text = environment("NEXUS_REBUILD_VERIFY")) {
     // "panic" of the original ends the process; here the rebuild.
     if (*text == "fail" || *text == "panic") {
-      options.rebuild_verify = nexus::RebuildVerify::kFail;
+      options.rebuild.verify = nexus::RebuildVerify::kFail;
     } else if (*text == "report") {
-      options.rebuild_verify = nexus::RebuildVerify::kReport;
+      options.rebuild.verify = nexus::RebuildVerify::kReport;
     } else if (*text != "none" && !text->empty()) {
       return bad_option("NEXUS_REBUILD_VERIFY", *text, "expected none, report or fail");
     }

@@ -34,14 +34,15 @@ struct EngineOptions {
   runtime::ReactorGroupOptions reactors;
   nvmf::target::Options target;
   // Where nexuses keep which of their children are healthy: in one of these, or nowhere.
-  etcd::ClientOptions etcd;                                           // -p, --ps-timeout
-  std::string child_health_dir;                                       // --child-health-dir
-  unsigned save_attempts = 30;                                        // --ps-retries; 0: until it is saved (--ps-wait)
-  bool ana_enabled = false;                                           // NEXUS_NVMF_ANA_ENABLE=1
-  bool partial_rebuild = true;                                        // NEXUS_PARTIAL_REBUILD
-  bool intent_log = true;                                             // --no-intent-log
-  nexus::RebuildLimits rebuild_limits;                                // --rebuild-limit
-  nexus::RebuildVerify rebuild_verify = nexus::RebuildVerify::kNone;  // NEXUS_REBUILD_VERIFY
+  etcd::ClientOptions etcd;                           // -p, --ps-timeout
+  std::string child_health_dir;                       // --child-health-dir
+  unsigned save_attempts = 30;                        // --ps-retries; 0: until it is saved (--ps-wait)
+  bool ana_enabled = false;                           // NEXUS_NVMF_ANA_ENABLE=1
+  bool partial_rebuild = true;                        // NEXUS_PARTIAL_REBUILD
+  bool intent_log = true;                             // --no-intent-log
+  Duration child_timeout = std::chrono::seconds(10);  // --child-timeout
+  nexus::RebuildOptions rebuild;                      // --rebuild-..., NEXUS_REBUILD_VERIFY
+  bool snapshot_rebuild = false;                      // --enable-snapshot-rebuild: reported, not needed
   log::Options log;
   std::vector<std::string> ignored;  // options that were given and mean nothing here, with the reason, for the log
 };

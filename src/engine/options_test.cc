@@ -70,12 +70,26 @@ TEST(Options, HealthStore) {
 TEST(Options, WhatNexusesDo) {
   EXPECT_TRUE(parsed({}).intent_log);
   EXPECT_FALSE(parsed({"--no-intent-log"}).intent_log);
-  EXPECT_EQ(parsed({}).rebuild_limits.max_bytes_per_second, 0u);
-  EXPECT_EQ(parsed({"--rebuild-limit", "200MiB"}).rebuild_limits.max_bytes_per_second, 200u << 20);
-  EXPECT_EQ(parsed({}).rebuild_verify, nexus::RebuildVerify::kNone);
+  EXPECT_EQ(parsed({}).rebuild.limits.max_bytes_per_second, 0u);
+  EXPECT_EQ(parsed({"--rebuild-limit", "200MiB"}).rebuild.limits.max_bytes_per_second, 200u << 20);
+  EXPECT_EQ(parsed({}).rebuild.num_copiers, nexus::RebuildOptions().num_copiers);
+  EXPECT_EQ(parsed({}).rebuild.limits.num_copiers_under_load, nexus::RebuildLimits().num_copiers_under_load);
+  EXPECT_EQ(parsed({}).rebuild.limits.percent_of_time_under_load, nexus::RebuildLimits().percent_of_time_under_load);
+  const EngineOptions limited =
+      parsed({"--rebuild-tasks", "8", "--rebuild-tasks-under-load=2", "--rebuild-time-under-load", "60"});
+  EXPECT_EQ(limited.rebuild.num_copiers, 8u);
+  EXPECT_EQ(limited.rebuild.limits.num_copiers_under_load, 2u);
+  EXPECT_EQ(limited.rebuild.limits.percent_of_time_under_load, 60u);
+  EXPECT_EQ(parsed({}).child_timeout, std::chrono::seconds(10));
+  EXPECT_EQ(parsed({"--child-timeout", "30s"}).child_timeout, std::chrono::seconds(30));
+  EXPECT_FALSE(parsed({}).snapshot_rebuild);
+  EXPECT_TRUE(parsed({"--enable-snapshot-rebuild"}).snapshot_rebuild);
+  const Variables deployed = {{"ENABLE_SNAPSHOT_REBUILD", "true"}};
+  EXPECT_TRUE(parsed({}, deployed).snapshot_rebuild);
+  EXPECT_EQ(parsed({}).rebuild.verify, nexus::RebuildVerify::kNone);
   for (const char* text : {"fail", "panic"}) {
     const Variables variables = {{"NEXUS_REBUILD_VERIFY", text}};
-    EXPECT_EQ(parsed({}, variables).rebuild_verify, nexus::RebuildVerify::kFail);
+    EXPECT_EQ(parsed({}, variables).rebuild.verify, nexus::RebuildVerify::kFail);
   }
 }
 
@@ -142,6 +156,10 @@ TEST(Options, WrongOnesAreRefusedByName) {
       {{"-p", "etcd", "--child-health-dir", "/x"}, "--child-health-dir"},
       {{"--ps-timeout", "long"}, "--ps-timeout"},
       {{"--ps-retries", "256"}, "--ps-retries"},
+      {{"--child-timeout", "500ms"}, "--child-timeout"},
+      {{"--rebuild-tasks", "0"}, "--rebuild-tasks"},
+      {{"--rebuild-tasks-under-load", "65"}, "--rebuild-tasks-under-load"},
+      {{"--rebuild-time-under-load", "101"}, "--rebuild-time-under-load"},
       {{"-P", "pools.yaml"}, "-P"},
       {{"--enable-lvm"}, "--enable-lvm"},
       {{"--enable-rdma"}, "--enable-rdma"},
