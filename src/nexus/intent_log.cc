@@ -193,10 +193,10 @@ Task<Result<>> IntentLog::join(Member member) {
   wake_all();
   co_await wait_settled(version);
   const auto found = copies_.find(slot);
-  if (found == copies_.end() || found->second->failed || found->second->late || !found->second->member) {
-    co_return fail(Code::kUnavailable, "its write-intent log cannot be written");
-  }
-  co_return Result<>{};
+  if (found != copies_.end() && found->second->member && found->second->written >= version) co_return Result<>{};
+  // The others call it in sync by now, and it may show the same.
+  co_await leave(slot, false);
+  co_return fail(Code::kUnavailable, "its write-intent log cannot be written");
 }
 
 Task<bool> IntentLog::leave(size_t slot, bool must_be_told) {
@@ -266,6 +266,7 @@ Task<Result<>> IntentLog::grow(uint64_t num_blocks) {
   const uint64_t first_new = num_blocks_ * block_size_ / geometry_.region_bytes;  // in part
   num_blocks_ = num_blocks;
   geometry_.num_regions = regions;
+  geometry_.num_bytes = num_blocks * block_size_;
   state_.intents.resize(regions);
   asked_since_.resize(regions);
   changed_map(LogPageId::Kind::kIntent, 0);

@@ -81,7 +81,8 @@ class IntentLog final : public WritePermits::Keeper {
 
   // Writes `state` to all that are in sync. UNAVAILABLE when one does not take it.
   runtime::Task<Result<>> start(LogState state, std::vector<Member> members);
-  // The child has become healthy: no write is under way, and it is equal but for the intents. Errors: it is not.
+  // The child has become healthy: no write is under way, and it is equal but for the intents. An error: it is not, and
+  // has left again; drop() before the next time.
   runtime::Task<Result<>> join(Member member);
   // The child is not healthy any more: returns when every other one says so, or has failed as well. `must_be_told`:
   // nobody else knows; then false when none says so.

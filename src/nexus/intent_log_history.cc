@@ -6,14 +6,10 @@
 
 namespace cairn::nexus {
 
-namespace {
-
 bool was_last_in(const LogState::Member& member, const LogImage& image) {
   return image.super && !image.super->is_void && image.super->tag != 0 &&
          std::ranges::find(member.tags, image.super->tag) != member.tags.end();
 }
-
-}  // namespace
 
 LogState::Member* LogState::find(const Uuid& child) {
   const auto found = std::ranges::find(members, child, &Member::uuid);
@@ -80,6 +76,13 @@ LogState verdict_on(std::span<const Uuid> children, std::span<const LogImage> im
     }
     state.members.push_back(std::move(entry));
   }
+  // A nexus before was larger, or this one has grown: what lies behind is not told by this log, though another one may
+  // have told that somebody has missed it.
+  const uint64_t told_bytes = latest->super->num_blocks * latest->super->block_size;
+  for (uint64_t at = told_bytes; at < geometry.num_bytes; at += geometry.region_bytes) {
+    state.intents.set(at / geometry.region_bytes);
+  }
+  if (told_bytes < geometry.num_bytes) state.intents.set(geometry.num_regions - 1);
   // What those that are away have missed: also what is under way.
   for (LogState::Member& member : state.members) {
     if (member.missed) member.missed->add(state.intents);

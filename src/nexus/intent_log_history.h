@@ -37,12 +37,15 @@ struct LogState {
 struct LogGeometry {
   uint64_t region_bytes = 0;
   uint64_t num_regions = 0;
+  uint64_t num_bytes = 0;  // of the nexus
 };
 
 // `children` and their `images`: those whom the caller calls in sync. The generation of the result is a new one with
 // `tag`; what its members are is the verdict, at least one of `children` is in sync.
 LogState verdict_on(std::span<const Uuid> children, std::span<const LogImage> images, const LogGeometry& geometry,
                     uint64_t tag);
+// Whether `image` is the log of a child as it was when the member left: what it has missed since is known.
+bool was_last_in(const LogState::Member& member, const LogImage& image);
 // Of a child that is added: where it may differ from those in sync. Nothing: anywhere.
 std::optional<RegionMap> missed_by(const LogState& state, const Uuid& child, const LogImage& image,
                                    const LogGeometry& geometry);

@@ -151,6 +151,21 @@ TEST_F(IntentLogHistoryTest, WhoIsNotThereMissesFromNowOn) {
   EXPECT_FALSE(missed_by(state, uuids_[1], image(3, 30, 0, all), kGeometry));
 }
 
+// What lies behind the end of the last nexus may have been missed under one before that.
+TEST_F(IntentLogHistoryTest, WhatTheLastNexusDidNotReachIsUncertain) {
+  const std::vector<LogMember> all = {in_sync(0), in_sync(1), away(2, 40)};
+  const std::vector<LogImage> images = {image(5, 50, 40, all), image(5, 50, 40, all)};
+  LogGeometry geometry = kGeometry;
+  geometry.num_bytes = 32768 * 512;
+  EXPECT_FALSE(verdict_on(std::span(uuids_).first(2), images, geometry, 60).intents.any());
+  geometry.num_regions = 18;
+  geometry.num_bytes += (1 << 20) + 512;
+  const LogState state = verdict_on(std::span(uuids_).first(2), images, geometry, 60);
+  EXPECT_TRUE(state.intents.test(16) && state.intents.test(17));
+  EXPECT_EQ(state.intents.count(), 2u);
+  EXPECT_EQ(missed_by(state, uuids_[2], image(4, 40, 30, all), geometry)->count(), 2u);
+}
+
 TEST_F(IntentLogHistoryTest, WhoShouldHaveALogAndHasNoneIsNotInSync) {
   const std::vector<LogMember> all = {in_sync(0), in_sync(1), in_sync(2)};
   const std::vector<LogImage> images = {image(5, 50, 40, all), LogImage(), image(5, 50, 40, all)};

@@ -137,7 +137,7 @@ Nexus::~Nexus() {
 Task<Result<>> Nexus::open(std::vector<ChildPtr> children) {
   children_ = std::move(children);
   for (const ChildPtr& child : children_) {
-    const auto required = (request_.size_bytes + block_size() - 1) / block_size();
+    const uint64_t required = request_.size_bytes / block_size() + (request_.size_bytes % block_size() != 0 ? 1 : 0);
     if (child->device->num_blocks() < required) {
       const Error small =
           nexus_error::child_too_small(name(), child->uri, child->device->num_blocks(), block_size(), required);
@@ -315,25 +315,24 @@ Task<Result<>> Nexus::resize(uint64_t size_bytes) {
   if (!rebuilt) co_return fail(std::move(rebuilt.error()));
   request_.size_bytes = size_bytes;
   set_num_blocks(blocks);
-  for (const ChildPtr& child : *rebuilt) {
-    if (auto begun = co_await begin_rebuild(child); !begun) {
-      log::error("nexus {}: {}", name(), begun.error().to_string());
-      co_await retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
-    }
+  for (const StoppedRebuild& rebuild : *rebuilt) {
+    co_await rebuild_or_retire(rebuild.child);
+    if (rebuild.was_paused && rebuild.child->job != nullptr) static_cast<void>(rebuild.child->job->pause());
   }
   co_return Result<>{};
 }
 
-// What children that are not healthy have in the new blocks nobody knows. Gives those whose rebuild was stopped for it.
-Task<Result<std::vector<Nexus::ChildPtr>>> Nexus::grow_maps(uint64_t blocks) {
-  std::vector<ChildPtr> rebuilt;
+// What children that are not healthy have in the new blocks nobody knows. Gives the rebuilds that were stopped for it.
+Task<Result<std::vector<Nexus::StoppedRebuild>>> Nexus::grow_maps(uint64_t blocks) {
+  std::vector<StoppedRebuild> rebuilt;
   while (true) {
     const std::vector<ChildPtr> children = children_;
     for (const ChildPtr& child : children) {
       if (child->job == nullptr) continue;
+      const bool is_known = std::ranges::find(rebuilt, child, &StoppedRebuild::child) != rebuilt.end();
+      if (!is_known) rebuilt.push_back({child, child->job->state() == RebuildState::kPaused});
       static_cast<void>(child->job->stop());  // it may be over already
       static_cast<void>(co_await child->job->wait_ended());
-      rebuilt.push_back(child);
     }
     const auto guard = co_await health_.lock();
     if (!guard) co_return fail(guard.error());
@@ -360,7 +359,9 @@ Task<Result<std::vector<Nexus::ChildPtr>>> Nexus::grow_maps(uint64_t blocks) {
     if (unflushed != nullptr) unflushed_->add(*unflushed);
     break;
   }
-  std::erase_if(rebuilt, [](const ChildPtr& child) { return child->state != ChildState::kOpen || child->in_sync; });
+  std::erase_if(rebuilt, [](const StoppedRebuild& rebuild) {
+    return rebuild.child->state != ChildState::kOpen || rebuild.child->in_sync;
+  });
   co_return rebuilt;
 }
 
@@ -375,7 +376,7 @@ Task<Result<>> Nexus::shutdown() {
   const auto turn = co_await operations_.lock();
   if (!turn) co_return fail(turn.error());
   RangeLock everything(ports_);
-  const bool ended = co_await everything.acquire_within(0, UINT64_MAX, options_.child_timeout);
+  const bool ended = co_await everything.acquire_within(0, UINT64_MAX, end_patience());
   co_await close_log();
   Result<> left;
   {
@@ -388,17 +389,23 @@ Task<Result<>> Nexus::shutdown() {
   }
   if (ended) co_await everything.release();
   if (!left) co_return left;
-  for (size_t i = 0; i < children_.size(); ++i) co_await close_child(children_[i]);
+  co_await close_children();
   const auto guard = co_await health_.lock();
   if (!guard) co_return fail(guard.error());
-  if (auto saved = co_await save(ended || num_healthy() < 2); !saved) {
+  const bool clean = ended || num_healthy() < 2;
+  if (auto saved = co_await save(clean); !saved) {
     log::error("nexus {}: {}", name(), saved.error().to_string());
+    unsaved_end_ = clean;
+  }
+  for (const ChildPtr& child : children_) {
+    if (child->state == ChildState::kOpen) child->state = ChildState::kClosed;
   }
   if (state_ == NexusState::kShuttingDown) state_ = NexusState::kShutdown;  // not closed meanwhile
   co_return Result<>{};
 }
 
 Task<> Nexus::leave_children(PortMode mode) {
+  children_left_ = true;
   if (mode_ != PortMode::kClosed) mode_ = mode;  // which is the end
   if (resync_ != nullptr) resync_->cancel();
   if (scrub_ != nullptr && !scrub_->ended()) static_cast<void>(scrub_->stop());  // whatever its state: it ends
@@ -423,7 +430,7 @@ Task<> Nexus::close() {
   const bool serving = was_serving && !frozen_;
   // Writes that would be cut may have been done by some children only.
   RangeLock everything(ports_);
-  const bool ended = serving && co_await everything.acquire_within(0, UINT64_MAX, options_.child_timeout);
+  const bool ended = serving && co_await everything.acquire_within(0, UINT64_MAX, end_patience());
   if (serving) co_await close_log();
   {
     // Not granted only when the process ends: then nobody else goes on either.
@@ -431,15 +438,16 @@ Task<> Nexus::close() {
     co_await leave_children(PortMode::kClosed);
   }
   if (ended) co_await everything.release();
-  for (size_t i = 0; i < children_.size(); ++i) co_await close_child(children_[i]);
+  co_await close_children();
   if (resync_ != nullptr) co_await resync_->stop();
   if (log_ != nullptr) co_await log_->close();
   for (const auto& port : ports_) {
     co_await call_on(port->reactor(), [&port] { return port->close(); });
   }
   while (num_background_ > 0) static_cast<void>(co_await background_ended_.wait_uninterrupted());
-  if (serving) {
-    if (auto saved = co_await save(ended || num_healthy() < 2); !saved)
+  if (serving) unsaved_end_ = ended || num_healthy() < 2;
+  if (unsaved_end_) {
+    if (auto saved = co_await save(*unsaved_end_); !saved)
       log::error("nexus {}: {}", name(), saved.error().to_string());
   }
   state_ = NexusState::kClosed;

@@ -197,15 +197,24 @@ class Nexus final : public block::Device,
   // nexus.cc
   runtime::Task<Result<>> open(std::vector<ChildPtr> children);
   void update_capabilities();
-  runtime::Task<Result<std::vector<ChildPtr>>> grow_maps(uint64_t blocks);
+  struct StoppedRebuild {
+    ChildPtr child;
+    bool was_paused;
+  };
+  runtime::Task<Result<std::vector<StoppedRebuild>>> grow_maps(uint64_t blocks);
   void note_unflushed_before();
   ChildPtr find_child(const std::string& uri) const;
+  bool is_child(const std::string& uri) const;
+  bool may_retire() const;
+  // For the last writes to end: a child that does not answer has left by then.
+  Duration end_patience() const { return options_.child_timeout * 3 / 2; }
   ChildPtr child_in(size_t slot) const;
   size_t num_healthy() const;
 
   // nexus_children.cc
   runtime::Task<Result<>> attach(ChildPtr child, bool in_sync);  // its device: claimed and reserved
   runtime::Task<> close_child(ChildPtr child);
+  runtime::Task<> close_children();
   void close_in_background(ChildPtr child);
   runtime::Task<Result<>> retire_by_hand(ChildPtr child, FaultReason reason);
   runtime::Task<bool> is_replaced(ChildPtr child, Duration limit);
@@ -261,18 +270,20 @@ class Nexus final : public block::Device,
   runtime::Task<Result<IntentLog::Member>> log_member(ChildPtr child);
   // What a child that is not in sync has missed, from its log; after a publish() with `child->map`.
   void fill_map(Child& child);
+  runtime::Task<bool> is_what_left(ChildPtr child);
   void begin_recovery();
   runtime::Task<> close_log();
   void on_log_failed(size_t slot, ChildFailure failure) override;
   void keep_intents(RegionMap& idle) override;
   std::vector<RebuildJob::Source> resync_children() override { return rebuild_sources(); }
-  runtime::Task<> on_resync_failed(std::string uri, nvme::Status status) override;
+  runtime::Task<bool> on_resync_failed(std::string uri, nvme::Status status) override;
   void on_resync_copies(uint64_t lba, uint64_t num_blocks) override;
   void on_resync_ended() override;
   std::shared_ptr<DirtyMap> make_map() const;
 
   // nexus_rebuilds.cc
   runtime::Task<Result<>> begin_rebuild(ChildPtr child);
+  runtime::Task<> rebuild_or_retire(ChildPtr child);
   std::span<const std::unique_ptr<NexusPort>> rebuild_ports() override { return ports_; }
   std::vector<RebuildJob::Source> rebuild_sources() override;
   void on_source_failed(const std::string& uri) override;
@@ -303,6 +314,8 @@ class Nexus final : public block::Device,
   bool fenced_ = false;      // another host has reserved a child: nothing is acknowledged any more
   PortMode mode_ = PortMode::kServing;
   bool waiting_fails_ = false;
+  bool children_left_ = false;       // the nexus is ending: who fails now need not leave any more
+  std::optional<bool> unsaved_end_;  // whether it was clean; not in the store yet
   std::vector<ChildPtr> children_;
   std::vector<std::unique_ptr<NexusPort>> ports_;
   std::shared_ptr<UnflushedMap> unflushed_;              // from the first child with a volatile cache on
@@ -351,10 +364,11 @@ struct Nexus::Child final : block::DeviceListener {
   SlotRole role = SlotRole::kAbsent;
   bool leaving = false;  // from its retirement until its device is closed
   bool closing = false;
-  bool ending_io = false;   // its I/O was ended before it is closed
-  bool repairing = false;   // blocks that it could not read
-  bool lost_early = false;  // what it had in its cache, while the nexus was made
-  runtime::Event closed;    // pulsed when `closing` or `leaving` ends
+  bool ending_io = false;           // its I/O was ended before it is closed
+  bool repairing = false;           // blocks that it could not read
+  bool slow_copy_reported = false;  // and not dealt with yet
+  bool lost_early = false;          // what it had in its cache, while the nexus was made
+  runtime::Event closed;            // pulsed when `closing` or `leaving` ends
   std::optional<TimePoint> fault_time;
   std::shared_ptr<DirtyMap> map;
   std::unique_ptr<LogImage> log_image;  // until fill_map()

@@ -41,6 +41,12 @@ Task<Result<>> Nexus::attach(ChildPtr child, bool in_sync) {
     co_return fail(nexus_error::invalid_arguments(
         name(), fmt::format("the URI of child {} has no \"uuid=\", which its health is kept under", child->uri)));
   }
+  for (const ChildPtr& other : children_) {
+    // By two ways, or two copies of one disk: health and log could not tell the one from the other.
+    if (other == child || child->log_uuid().is_nil() || other->log_uuid() != child->log_uuid()) continue;
+    co_return fail(nexus_error::invalid_arguments(
+        name(), fmt::format("child {} has the UUID of child {}", child->uri, other->uri)));
+  }
   const std::shared_ptr<block::Device> device = child->device;
   if (auto claimed = device->claim(std::string(kClaim)); !claimed) co_return claimed;
   auto reserved = co_await reserve_child(*child);
@@ -110,6 +116,15 @@ Task<> Nexus::close_child(ChildPtr child) {
   child->closed.pulse();
 }
 
+// All at the same time: those that do not answer are waited for once.
+Task<> Nexus::close_children() {
+  const std::vector<ChildPtr> all = children_;
+  for (const ChildPtr& child : all) {
+    run_in_background("close child", [child](Nexus& nexus) { return nexus.close_child(child); });
+  }
+  for (const ChildPtr& child : all) co_await close_child(child);
+}
+
 void Nexus::close_in_background(ChildPtr child) {
   run_in_background("close child", [child](Nexus& nexus) -> Task<> {
     co_await nexus.close_child(child);
@@ -164,27 +179,25 @@ Task<Result<>> Nexus::retire_by_hand(ChildPtr child, FaultReason reason) {
   co_return Result<>{};
 }
 
+// By this URI, or by another one of the same device.
+bool Nexus::is_child(const std::string& uri) const {
+  if (find_child(uri) != nullptr) return true;
+  const auto named = devices_.device_name(uri);
+  const auto device = named ? devices_.find(*named) : nullptr;
+  return device != nullptr && std::ranges::find(children_, device, &Child::device) != children_.end();
+}
+
 Task<Result<>> Nexus::add_child(std::string uri, bool rebuild) {
   const auto turn = co_await operations_.lock();
   if (!turn) co_return fail(turn.error());
   if (auto allowed = check_operation(); !allowed) co_return allowed;
-  if (find_child(uri) != nullptr) co_return fail(nexus_error::child_already_exists(name(), uri));
+  if (is_child(uri)) co_return fail(nexus_error::child_already_exists(name(), uri));
   if (children_.size() == kMaxChildren) {
     co_return fail(nexus_error::invalid_arguments(name(), fmt::format("it has {} children already", kMaxChildren)));
   }
-  const bool was_known = devices_.find(uri) != nullptr;
   auto device = co_await devices_.create(uri);
   if (!device) co_return fail(nexus_error::create_child(name(), std::move(device.error())));
   std::optional<Error> problem;
-  for (const ChildPtr& other : children_) {
-    if (other->device == *device) problem = nexus_error::child_already_exists(name(), uri);
-  }
-  if (problem) {
-    device->reset();
-    // Only the alias is ours.
-    if (!was_known && uri.starts_with("bdev:")) static_cast<void>(co_await devices_.destroy(uri));
-    co_return fail(std::move(*problem));
-  }
   const auto end = data_end((*device)->num_blocks(), block_size(), request_.size_bytes);
   size_t slot = 0;
   while (child_in(slot) != nullptr) ++slot;
@@ -227,10 +240,7 @@ Task<Result<>> Nexus::add_child(std::string uri, bool rebuild) {
   }
   update_capabilities();
   if (!rebuild) co_return Result<>{};
-  if (auto begun = co_await begin_rebuild(child); !begun) {
-    log::error("nexus {}: {}", name(), begun.error().to_string());
-    co_await retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
-  }
+  co_await rebuild_or_retire(child);
   co_return Result<>{};
 }
 
@@ -241,6 +251,7 @@ Task<Result<>> Nexus::remove_child(std::string uri) {
   const ChildPtr child = find_child(uri);
   if (child == nullptr) co_return Result<>{};
   if (children_.size() == 1) co_return fail(nexus_error::remove_last_child(name(), uri));
+  const Uuid log_uuid = child->log_uuid();  // it may be the device's
   if (auto retired = co_await retire_by_hand(child, FaultReason::kOffline); !retired) co_return retired;
   co_await close_child(child);
   const auto guard = co_await health_.lock();
@@ -252,7 +263,7 @@ Task<Result<>> Nexus::remove_child(std::string uri) {
     co_return fail(nexus_error::save_state(name(), std::move(saved.error())));
   }
   co_await publish();
-  if (log_ != nullptr) co_await log_->forget(child->log_uuid());
+  if (log_ != nullptr) co_await log_->forget(log_uuid);
   update_capabilities();
   co_return Result<>{};
 }
@@ -308,6 +319,7 @@ Task<Result<>> Nexus::online_child(std::string uri) {
     co_return fail(nexus_error::online_child(name(), uri, std::move(*problem)));
   }
   update_capabilities();
+  if (log_ != nullptr && child->map != nullptr && !co_await is_what_left(child)) child->map = nullptr;
   if (auto begun = co_await begin_rebuild(child); !begun) {
     co_await retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
     if (state_ != NexusState::kOpen) co_await close_child(child);

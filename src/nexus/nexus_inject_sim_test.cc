@@ -36,6 +36,29 @@ TEST(NexusInjectSimTest, SubmissionAndCompletionFaultTheChild) {
   }
 }
 
+// One child cannot read the blocks, the other one leaves before it answers: nobody is left to be waited for.
+TEST(NexusInjectSimTest, AReadThatNobodyCanAnswer) {
+  SiteOptions options{.with_store = false};
+  options.nexus.child_timeout = std::chrono::seconds(2);
+  options.nexus.intent_log.enabled = false;
+  NexusSite site(options);
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.process().devices.inject_fault(fault(0, "op=read&method=status-nvme-2-81")));
+  ASSERT_TRUE(site.process().devices.inject_fault(fault(1, "op=read&stage=compl&method=status-nvme-3-71")));
+  site.disk(1).set_faults({.hang = true});
+  Pending one(site, block::IoType::kRead, 0, 8), other(site, block::IoType::kRead, 8, 8);
+  site.run_until([&] { return site.child(1).state == ChildState::kFaulted; });
+  site.world().run_for(std::chrono::seconds(1));
+  EXPECT_FALSE(one.io.done || other.io.done);
+  site.disk(1).set_faults({});
+  site.world().run_for(std::chrono::seconds(1));
+  for (const Pending* read : {&one, &other}) {
+    EXPECT_TRUE(read->io.done);
+    EXPECT_TRUE(read->io.status.is(nvme::MediaStatus::kUnrecoveredReadError)) << read->io.status.to_string();
+  }
+  site.end();
+}
+
 TEST(NexusInjectSimTest, NoSpace) {
   NexusSite site({});
   ASSERT_TRUE(site.create({0, 1}));

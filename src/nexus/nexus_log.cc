@@ -71,10 +71,10 @@ Task<Result<>> Nexus::open_log() {
     images.push_back(member->image);
     members.push_back(std::move(*member));
   }
-  const uint64_t bytes = num_blocks() * block_size();
-  LogGeometry geometry;
-  geometry.region_bytes = region_bytes_for(bytes, std::max(options_.intent_log.min_region_bytes, kSegmentBytes));
-  geometry.num_regions = (bytes + geometry.region_bytes - 1) / geometry.region_bytes;
+  LogGeometry geometry{.num_bytes = num_blocks() * block_size()};
+  geometry.region_bytes =
+      region_bytes_for(geometry.num_bytes, std::max(options_.intent_log.min_region_bytes, kSegmentBytes));
+  geometry.num_regions = (geometry.num_bytes + geometry.region_bytes - 1) / geometry.region_bytes;
   uint64_t tag = 0;
   while (tag == 0) tag = home().random().next();
   LogState state = verdict_on(uuids, images, geometry, tag);
@@ -108,6 +108,15 @@ Task<Result<>> Nexus::open_log() {
   co_return co_await log_->start(std::move(state), std::move(members));
 }
 
+// A replica that was made again or put back to an older state has its name and not its content. The log that it has
+// itself tells.
+Task<bool> Nexus::is_what_left(ChildPtr child) {
+  const auto member = co_await log_member(child);
+  if (!member) co_return false;
+  const LogState::Member* entry = log_->state().find(member->uuid);
+  co_return entry != nullptr && !entry->in_sync && was_last_in(*entry, member->image);
+}
+
 void Nexus::fill_map(Child& child) {
   const std::unique_ptr<LogImage> image = std::move(child.log_image);
   const auto missed = missed_by(log_->state(), child.log_uuid(), *image, log_->geometry());
@@ -131,12 +140,7 @@ void Nexus::begin_recovery() {
   for (const ChildPtr& child : children_) {
     if (child->log_image == nullptr) continue;
     fill_map(*child);
-    run_in_background("rebuild", [child](Nexus& nexus) -> Task<> {
-      auto begun = co_await nexus.begin_rebuild(child);
-      if (begun || nexus.state_ != NexusState::kOpen) co_return;
-      log::error("nexus {}: {}", nexus.name(), begun.error().to_string());
-      co_await nexus.retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
-    });
+    run_in_background("rebuild", [child](Nexus& nexus) -> Task<> { co_await nexus.rebuild_or_retire(child); });
   }
 }
 
@@ -175,16 +179,17 @@ void Nexus::keep_intents(RegionMap& idle) {
   idle.remove(unequal);
 }
 
-Task<> Nexus::on_resync_failed(std::string uri, nvme::Status status) {
+Task<bool> Nexus::on_resync_failed(std::string uri, nvme::Status status) {
   log::warn("nexus {}: resynchronisation: child {}: {}", name(), uri, status.to_string());
   const ChildPtr child = find_child(uri);
-  if (child == nullptr) co_return;
+  if (child == nullptr) co_return true;
   const ChildFailure failure = failure_of(status);
   if (failure.conflict) {
     on_conflict(uri);
-    co_return;
+    co_return false;
   }
   co_await retire(child, ChildState::kFaulted, failure.reason, failure.lost);
+  co_return !child->healthy();
 }
 
 void Nexus::on_resync_copies(uint64_t lba, uint64_t num_blocks) {

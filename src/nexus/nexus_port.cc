@@ -40,8 +40,6 @@ bool is_lost(Status status) {
 constexpr Duration kQuickPortion = std::chrono::milliseconds(50);  // the next one is twice as large
 constexpr Duration kSlowPortion = std::chrono::milliseconds(200);  // half as large
 
-constexpr Status kClosedStatus = Status::generic(GenericStatus::kInternalError);
-
 }  // namespace
 
 ChildFailure failure_of(Status status) {
@@ -174,7 +172,7 @@ void NexusPort::start(NexusChannel& channel, Io& io) {
 void NexusPort::begin(Op& op) {
   if (op.is_zeroing()) cut_portion(op);
   if (mode_ == PortMode::kClosed) {
-    finish(op, kClosedStatus);
+    finish(op, closed_status_);
   } else if (mode_ == PortMode::kFrozen || fenced_ || is_locked(op)) {
     held_.push_back(op);
   } else if (op.is_read()) {
@@ -359,7 +357,14 @@ void NexusPort::start_read(Op& op) {
     finish(op, op.status);
     return;
   } else {
-    op.restart();  // those that are lost have been reported; what comes of it starts this again
+    // Those that are lost have been reported, and what comes of it starts this again; or they have left before they
+    // answered.
+    op.restart();
+    const bool awaits_decision = std::ranges::any_of(slots_, [](const auto& each) { return each->reporting; });
+    if (mask(SlotRole::kReader) != 0 && !awaits_decision) {
+      begin(op);
+      return;
+    }
   }
   held_.push_back(op);
 }
@@ -458,7 +463,7 @@ void NexusPort::log_missed(const Op& op, uint32_t slots) {
 // Decides about a write that has no legs left.
 void NexusPort::settle(Op& op) {
   if (mode_ == PortMode::kClosed) {
-    finish(op, kClosedStatus);
+    finish(op, closed_status_);
     return;
   }
   if (fenced_) return;
@@ -573,6 +578,7 @@ Task<uint32_t> NexusPort::apply(PortView view) {
   }
   // From here on at once.
   mode_ = view.mode;
+  closed_status_ = view.closed_status;
   if (view.unflushed != nullptr) unflushed_ = std::move(view.unflushed);
   unequal_ = std::move(view.unequal);
   for (size_t i = 0; i < kMaxChildren; ++i) {

@@ -67,6 +67,7 @@ struct PortView {
     std::shared_ptr<DirtyMap> log;
   };
   PortMode mode = PortMode::kServing;
+  nvme::Status closed_status = nvme::Status::generic(nvme::GenericStatus::kInternalError);  // of I/O in mode kClosed
   std::shared_ptr<UnflushedMap> unflushed;  // nullptr: no child has a volatile cache
   std::shared_ptr<UnequalMap> unequal;      // nullptr: all healthy children are equal
   std::array<Slot, kMaxChildren> slots;
@@ -180,6 +181,7 @@ class NexusPort {
   const Duration child_timeout_;
   const uint64_t first_zeroing_bytes_;
   PortMode mode_ = PortMode::kServing;
+  nvme::Status closed_status_;
   std::shared_ptr<UnflushedMap> unflushed_;
   std::shared_ptr<UnequalMap> unequal_;
   std::unique_ptr<WritePermits> permits_;  // nullptr: everything is granted

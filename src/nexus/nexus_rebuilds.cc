@@ -84,9 +84,11 @@ std::vector<RebuildJob::Source> Nexus::rebuild_sources() {
 // As if it were a host's.
 void Nexus::on_copy_slow(const block::Device& device) {
   for (const ChildPtr& child : children_) {
-    if (child->device.get() != &device || child->state != ChildState::kOpen) continue;
+    if (child->device.get() != &device || child->state != ChildState::kOpen || child->slow_copy_reported) continue;
+    child->slow_copy_reported = true;
     run_in_background("retire child", [child](Nexus& nexus) -> Task<> {
       co_await nexus.retire(child, ChildState::kFaulted, FaultReason::kTimedOut, false);
+      child->slow_copy_reported = false;
     });
   }
 }
@@ -99,13 +101,26 @@ void Nexus::on_source_failed(const std::string& uri) {
   }
 }
 
+// Nothing to do when somebody else has begun it.
+Task<> Nexus::rebuild_or_retire(ChildPtr child) {
+  const auto begun = co_await begin_rebuild(child);
+  if (begun || child->job != nullptr) co_return;
+  log::error("nexus {}: {}", name(), begun.error().to_string());
+  co_await retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
+}
+
 // With all writes held back for a moment, so that no port writes to the child as one that is being rebuilt while
 // another one reads from it.
 Task<bool> Nexus::promote(RebuildJob& job) {
+  const TimePoint flushed_at = home().now();
   const ChildPtr child = find_child(job.child_uri());
-  if (child == nullptr || child->state != ChildState::kOpen || state_ != NexusState::kOpen) co_return false;
+  if (child == nullptr || child->state != ChildState::kOpen || state_ != NexusState::kOpen) {
+    job.abandon();
+    co_return false;
+  }
   std::optional<IntentLog::Member> member;
   if (log_ != nullptr) {
+    co_await log_->drop(child->slot);  // of a time before
     auto made = co_await log_member(child);
     if (!made) {
       log::error("nexus {}: write-intent log of child {}: {}", name(), child->uri, made.error().to_string());
@@ -116,18 +131,24 @@ Task<bool> Nexus::promote(RebuildJob& job) {
   }
   RangeLock everything(ports_);
   bool held = false, promoted = false;
+  const auto is_done = [&job] { return job.map().next(0) == job.map().num_segments(); };
   {
     // First, so that no write waits for another change of health and its store. One that was begun and waits for that,
     // or hangs in a child, must not hold up the others: the end of the rebuild is put off then.
     const auto guard = co_await health_.lock();
     held = guard && co_await everything.acquire_within(0, UINT64_MAX, kHoldLimit);
-    promoted = held && child->state == ChildState::kOpen && state_ == NexusState::kOpen &&
-               job.map().next(0) == job.map().num_segments() && !job.map().outgrown() &&
-               job.state() == RebuildState::kRunning;
+    promoted = held && child->state == ChildState::kOpen && state_ == NexusState::kOpen && is_done() &&
+               !job.map().outgrown() && job.state() == RebuildState::kRunning;
+    // What hosts have written since the flush may be in the child's cache only, and must be an intent still.
+    if (log_ != nullptr && home().now() - flushed_at >= options_.intent_log.idle_after) promoted = false;
     if (promoted && member) {
       if (auto joined = co_await log_->join(std::move(*member)); !joined) {
         log::error("nexus {}: child {}: {}", name(), child->uri, joined.error().to_string());
         job.abandon();
+        promoted = false;
+      } else if (!is_done()) {
+        // A resynchronisation or a scrub has repaired meanwhile what was copied from a child before.
+        co_await log_->leave(child->slot, false);
         promoted = false;
       }
     }
@@ -186,10 +207,7 @@ Result<RebuildJob*> Nexus::job_of(const std::string& uri) const {
 
 Result<> Nexus::stop_rebuild(const std::string& uri) {
   const auto job = job_of(uri);
-  if (!job) {
-    if (find_child(uri) != nullptr) return {};
-    return fail(job.error());
-  }
+  if (!job) return {};
   auto stopped = (*job)->stop();
   if (!stopped) return fail(nexus_error::rebuild_operation(name(), uri, stopped.error().message()));
   return {};

@@ -34,8 +34,13 @@ Task<Nexus::Retirement> Nexus::retire(ChildPtr child, ChildState state, FaultRea
   co_return guard ? co_await retire_in_turn(std::move(child), state, reason, lost) : Retirement::kAlready;
 }
 
+// Also while the nexus waits for its last I/O, which could not end otherwise.
+bool Nexus::may_retire() const {
+  return state_ == NexusState::kOpen || (state_ == NexusState::kShuttingDown && !children_left_);
+}
+
 Task<Nexus::Retirement> Nexus::retire_in_turn(ChildPtr child, ChildState state, FaultReason reason, bool lost) {
-  if (state_ != NexusState::kOpen || child->state != ChildState::kOpen) co_return Retirement::kAlready;
+  if (!may_retire() || child->state != ChildState::kOpen) co_return Retirement::kAlready;
   const bool last = child->healthy() && num_healthy() == 1;
   if (last && !lost) co_return Retirement::kKept;
 
@@ -192,10 +197,7 @@ Task<> Nexus::restore_lost_writes(ChildPtr child) {
   run_in_background("rebuild child", [child](Nexus& nexus) -> Task<> {
     if (child->state != ChildState::kOpen || nexus.state_ != NexusState::kOpen) co_return;
     if (nexus.log_ != nullptr) co_await nexus.log_->drop(child->slot);
-    if (auto begun = co_await nexus.begin_rebuild(child); !begun) {
-      log::warn("nexus {}: {}", nexus.name(), begun.error().to_string());
-      co_await nexus.retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
-    }
+    co_await nexus.rebuild_or_retire(child);
   });
 }
 
@@ -256,6 +258,7 @@ Task<> Nexus::retire_and_answer(ChildPtr child, ChildFailure failure, NexusPort&
 Task<uint32_t> Nexus::publish() {
   PortView view;
   view.mode = mode_ == PortMode::kFrozen && waiting_fails_ ? PortMode::kClosed : mode_;
+  if (fenced_) view.closed_status = nvme::Status::generic(nvme::GenericStatus::kReservationConflict);
   view.unflushed = unflushed_;
   view.unequal = unequal_;
   for (const ChildPtr& child : children_) {
@@ -302,7 +305,7 @@ Task<> Nexus::self_shutdown(std::string why) {
   if (log_ != nullptr) log_->halt();
   co_await leave_children(PortMode::kClosed);
   run_in_background("shut down", [](Nexus& nexus) -> Task<> {
-    for (size_t i = 0; i < nexus.children_.size(); ++i) co_await nexus.close_child(nexus.children_[i]);
+    co_await nexus.close_children();
     for (const ChildPtr& child : nexus.children_) {
       if (child->state == ChildState::kOpen) child->state = ChildState::kClosed;
     }

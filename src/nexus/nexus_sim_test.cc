@@ -82,6 +82,9 @@ TEST(NexusSimTest, CreateRefuses) {
   request = site.request({0});
   request.children.push_back("aio:///dev/sdb");
   expect(request, Code::kInvalidArgument, "no \"uuid=\"");
+  for (const uint64_t bytes : {UINT64_MAX, UINT64_MAX - 510}) {
+    expect(site.request({0, 1}, bytes), Code::kInternal, "required = 36028797018963968 x 512");
+  }
   request = site.request({0});
   request.nvme.min_cntlid = 0;
   expect(request, Code::kInvalidArgument, "invalid NVMe controller ID range [0h, ffefh]");
@@ -335,7 +338,10 @@ TEST(NexusSimTest, AddRemoveAndFullRebuild) {
   ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(1), false)));
   EXPECT_FALSE(site.healthy(1));
   EXPECT_EQ(site.nexus().status(), NexusStatus::kDegraded);
-  EXPECT_EQ(site.run(site.nexus().add_child(NexusSite::uri(1), true)).error().code(), Code::kAlreadyExists);
+  for (const std::string& uri :
+       {NexusSite::uri(1), "aio://" + NexusSite::disk_path(1), "bdev:///" + NexusSite::disk_path(1)}) {
+    EXPECT_EQ(site.run(site.nexus().add_child(uri, true)).error().code(), Code::kAlreadyExists) << uri;
+  }
   EXPECT_EQ(site.run(site.nexus().remove_child(NexusSite::uri(0))).error().code(), Code::kFailedPrecondition);
   EXPECT_FALSE(site.record()->children[1].healthy);
   EXPECT_EQ(site.nexus().pause_rebuild(NexusSite::uri(1)).error().code(), Code::kNotFound);
@@ -378,7 +384,8 @@ TEST(NexusSimTest, StoppedRebuildGoesOnWhereItWas) {
   site.world().run_for(std::chrono::seconds(1));
   EXPECT_EQ(site.nexus().rebuild_history().back().state, RebuildState::kStopped);
   EXPECT_TRUE(site.nexus().stop_rebuild(NexusSite::uri(1)));
-  ASSERT_TRUE(site.write(0, 8, 9).is_success());  // in what was copied already
+  EXPECT_TRUE(site.nexus().stop_rebuild(NexusSite::uri(2)));  // no child
+  ASSERT_TRUE(site.write(0, 8, 9).is_success());              // in what was copied already
   ASSERT_TRUE(site.run(site.nexus().start_rebuild(NexusSite::uri(1))));
   site.wait_healthy(1);
   EXPECT_LT(site.nexus().rebuild_history().back().statistics.blocks_transferred, NexusSite::kNumBlocks - 500);
@@ -462,6 +469,7 @@ TEST(NexusSimTest, ShutdownHoldsIo) {
   EXPECT_TRUE(site.run(site.nexus().shutdown()));
   EXPECT_EQ(site.nexus().status(), NexusStatus::kShutdown);
   EXPECT_TRUE(site.record()->clean_shutdown);
+  for (const ChildInfo& child : site.nexus().children()) EXPECT_EQ(child.state, ChildState::kClosed);
   block::TestIo io;
   io.type = IoType::kFlush;
   {

@@ -127,6 +127,21 @@ TEST(NexusStore, DestroyedMeansClean) {
   site.end();
 }
 
+TEST(NexusStore, AnEndThatCouldNotBeSavedIsSavedByTheDestruction) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  site.store().broken = true;
+  ASSERT_TRUE(site.run(site.nexus().shutdown()));
+  EXPECT_FALSE(site.record()->clean_shutdown);
+  site.store().broken = false;
+  site.close_channels();
+  site.process().nexus.reset();
+  ASSERT_TRUE(site.run(site.process().nexuses->destroy(NexusSite::uuid())));
+  EXPECT_TRUE(site.record()->clean_shutdown);
+  EXPECT_TRUE(site.record()->children[0].healthy && site.record()->children[1].healthy);
+  site.end();
+}
+
 TEST(NexusStore, KeysOfTheControlPlane) {
   NexusSite site({});
   NexusRequest request = site.request({0, 1});

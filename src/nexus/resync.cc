@@ -16,6 +16,8 @@ using Outcome = SegmentCopy::Outcome;
 
 namespace {
 
+constexpr Duration kPause = std::chrono::milliseconds(100);
+
 bool same_children(const std::vector<RebuildJob::Source>& some, const std::vector<RebuildJob::Source>& others) {
   return std::ranges::all_of(others, [&](const RebuildJob::Source& other) {
     return std::ranges::find(some, other.uri, &RebuildJob::Source::uri) != some.end();
@@ -84,11 +86,12 @@ Task<> Resync::run(Copier& copier) {
     busy_.insert(segment);
     const uint64_t lba = segment * segment_blocks;
     co_await copier.lock.acquire(lba, segment_blocks);
-    co_await make_equal(copier, lba, std::min(segment_blocks, num_blocks_ - lba));
-    if (!stopping_) unequal_->map().take(segment);
+    const bool equal = co_await make_equal(copier, lba, std::min(segment_blocks, num_blocks_ - lba));
+    if (equal && !stopping_) unequal_->map().take(segment);
     // Reads that wait for it are tried again with this.
     co_await copier.lock.release();
     busy_.erase(segment);
+    if (!equal && !stopping_) static_cast<void>(co_await runtime::sleep_for(kPause));
   }
   if (--num_running_ == 0) channels_.clear();
   changed_.pulse();
@@ -104,7 +107,8 @@ Task<std::shared_ptr<block::Channel>> Resync::channel_of(RebuildJob::Source chil
   co_return channel;
 }
 
-Task<> Resync::make_equal(Copier& copier, uint64_t lba, uint64_t num_blocks) {
+// False: it is not, and the child that did not take it stays (the nexus is ending).
+Task<bool> Resync::make_equal(Copier& copier, uint64_t lba, uint64_t num_blocks) {
   std::vector<std::string> unreadable;
   while (!stopping_) {
     const uint64_t departures = num_departures(owner_.copy_watch());
@@ -113,7 +117,7 @@ Task<> Resync::make_equal(Copier& copier, uint64_t lba, uint64_t num_blocks) {
         children, [&](const auto& child) { return std::ranges::find(unreadable, child.uri) == unreadable.end(); });
     if (children.size() <= 1 || source == children.end()) {
       if (children.size() > 1) log::error("blocks {} to {}: no child can read them", lba, lba + num_blocks - 1);
-      co_return;
+      co_return true;
     }
     const auto from = co_await channel_of(*source);
     if (from == nullptr) {
@@ -137,11 +141,11 @@ Task<> Resync::make_equal(Copier& copier, uint64_t lba, uint64_t num_blocks) {
         break;
       }
       if (done.outcome == Outcome::kWriteFailed) {
-        co_await owner_.on_resync_failed(child.uri, done.status);
+        if (!co_await owner_.on_resync_failed(child.uri, done.status)) co_return false;
       } else if (done.outcome == Outcome::kReadFailed) {
         unreadable.push_back(source->uri);
         if (done.status.type() != nvme::StatusCodeType::kMedia) {
-          co_await owner_.on_resync_failed(source->uri, done.status);
+          static_cast<void>(co_await owner_.on_resync_failed(source->uri, done.status));
         }
         again = true;
         break;
@@ -149,8 +153,9 @@ Task<> Resync::make_equal(Copier& copier, uint64_t lba, uint64_t num_blocks) {
     }
     // A rebuild may have read one of them in between: its child gets the segment again, also when it is healthy by now.
     owner_.on_resync_copies(lba, num_blocks);
-    if (!again && same_children(children, owner_.resync_children())) co_return;
+    if (!again && same_children(children, owner_.resync_children())) co_return true;
   }
+  co_return false;
 }
 
 }  // namespace cairn::nexus

@@ -32,8 +32,9 @@ class Resync {
    public:
     // Healthy children, the best first.
     virtual std::vector<RebuildJob::Source> resync_children() = 0;
-    // Returns when it is dealt with: the child is not healthy any more, or stays as the last one.
-    virtual runtime::Task<> on_resync_failed(std::string uri, nvme::Status status) = 0;
+    // Returns when it is dealt with, whether the child has left the healthy ones; it stays as the last one, or when the
+    // nexus is ending.
+    virtual runtime::Task<bool> on_resync_failed(std::string uri, nvme::Status status) = 0;
     // These blocks are about to change on healthy children only.
     virtual void on_resync_copies(uint64_t lba, uint64_t num_blocks) = 0;
     virtual void on_resync_ended() = 0;
@@ -64,7 +65,7 @@ class Resync {
   struct Copier;
 
   runtime::Task<> run(Copier& copier);
-  runtime::Task<> make_equal(Copier& copier, uint64_t lba, uint64_t num_blocks);
+  runtime::Task<bool> make_equal(Copier& copier, uint64_t lba, uint64_t num_blocks);
   runtime::Task<std::shared_ptr<block::Channel>> channel_of(RebuildJob::Source child);
   uint64_t choose();
 

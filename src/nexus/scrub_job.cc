@@ -237,7 +237,7 @@ Task<ScrubJob::Outcome> ScrubJob::scrub(uint64_t lba, uint64_t num_blocks) {
   co_return ended ? Outcome::kCompared : Outcome::kOutdated;
 }
 
-// False: a child has left before all was done; the difference is what was repaired until then.
+// False: a child has left before all was done, or another one has come; the difference is what was repaired until then.
 Task<bool> ScrubJob::repair(ScrubDifference& difference, const Copy& good, std::vector<Copy>& copies,
                             uint64_t departures) {
   // Children that are rebuilt may have got it from one of those.
@@ -256,13 +256,19 @@ Task<bool> ScrubJob::repair(ScrubDifference& difference, const Copy& good, std::
     if (outdated) break;
     done_with.push_back(copy.child.uri);
     if (done.outcome == SegmentCopy::Outcome::kWriteFailed) {
-      co_await owner_.on_resync_failed(copy.child.uri, done.status);
+      static_cast<void>(co_await owner_.on_resync_failed(copy.child.uri, done.status));
       difference.repaired = false;
     } else if (done.outcome == SegmentCopy::Outcome::kReadFailed) {
       difference.repaired = false;
     }
   }
   owner_.on_resync_copies(difference.lba, difference.num_blocks);
+  // One that has become healthy meanwhile may have been copied from those before.
+  outdated = outdated || std::ranges::any_of(owner_.resync_children(), [&](const RebuildJob::Source& child) {
+               return std::ranges::find(copies, child.uri, [](const Copy& copy) -> const std::string& {
+                        return copy.child.uri;
+                      }) == copies.end();
+             });
   if (outdated) difference.deviating = std::move(done_with);
   co_return !outdated;
 }

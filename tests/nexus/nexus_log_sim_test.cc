@@ -501,6 +501,149 @@ TEST(NexusLogSimTest, AChildThatDoesNotTakeTheLogIsRetired) {
   site.end();
 }
 
+std::string fault(size_t disk, std::string_view query) {
+  return fmt::format("inject://{}?{}", NexusSite::disk_path(disk), query);
+}
+// Of the blocks of the first page of its log.
+std::string log_fault(size_t disk, std::string_view query) {
+  return fault(disk, fmt::format("op=write&offset={}&num_blk=16&{}", page_offset(0, 0) / 512, query));
+}
+
+// What is rebuilt joins the log before it is healthy. Whether one that failed to do so has the page nobody knows: the
+// others may not go on calling it in sync.
+TEST(NexusLogSimTest, WhoFailsToJoinHasLeft) {
+  NexusSite site({.nexus = small_regions()});
+  ASSERT_TRUE(site.create({0}));
+  ASSERT_TRUE(site.write(0, 4096, 1).is_success());
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), false)));
+  ASSERT_TRUE(site.process().devices.inject_fault(log_fault(2, "stage=compl&retries=1")));
+  ASSERT_TRUE(site.run(site.nexus().start_rebuild(NexusSite::uri(2))));
+  site.run_until([&] { return site.child(2).state == ChildState::kFaulted; });
+  ASSERT_TRUE(site.write(20 * kRegionBlocks, 8, 2).is_success());
+  site.run_until([&] { return site.nexus().intent_log()->num_intents == 0; });
+  site.end();
+  site.start();
+  ASSERT_TRUE(site.create({0}));
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), true)));
+  site.wait_healthy(2);
+  EXPECT_TRUE(site.identical(0, 2));
+  site.end();
+}
+
+// Its log page hangs: writes to regions that were not granted before do not wait for it.
+TEST(NexusLogSimTest, WhoFailsToJoinHoldsUpNobody) {
+  NexusOptions options = small_regions();
+  options.child_timeout = std::chrono::seconds(2);
+  NexusSite site({.nexus = options});
+  ASSERT_TRUE(site.create({0}));
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), false)));
+  ASSERT_TRUE(site.process().devices.inject_fault(log_fault(2, "method=delay-60000&retries=1")));
+  ASSERT_TRUE(site.run(site.nexus().start_rebuild(NexusSite::uri(2))));
+  site.run_until([&] { return site.child(2).state == ChildState::kFaulted; });
+  Pending write(site, IoType::kWrite, 8 * kRegionBlocks, 8, 2);
+  site.world().run_for(std::chrono::seconds(3));
+  EXPECT_TRUE(write.io.done && write.io.status.is_success());
+  site.run_until([&] { return write.io.done; });
+  site.end();
+}
+
+// A segment that was copied from a child before a scrub repaired it there: the rebuilt one gets it again, also when it
+// is just joining the log.
+TEST(NexusLogSimTest, ARepairWhileAChildJoins) {
+  NexusSite site({.nexus = small_regions()});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 2048, 1).is_success());
+  site.node().files().flip_bits(NexusSite::disk_path(0), NexusSite::kDataStart * 512 + 17, std::byte{0x10});
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), false)));
+  ASSERT_TRUE(site.process().devices.inject_fault(log_fault(2, "method=delay-2000&retries=1")));
+  ASSERT_TRUE(site.run(site.nexus().start_rebuild(NexusSite::uri(2))));
+  site.run_until([&] { return site.nexus().rebuild_statistics(NexusSite::uri(2))->blocks_remaining == 0; });
+  site.world().run_for(std::chrono::milliseconds(200));
+  EXPECT_FALSE(site.healthy(2));
+  {
+    const runtime::Reactor::Scope scope(site.node().reactor(0));
+    ASSERT_TRUE(site.nexus().start_scrub({.repair = ScrubRepair::kSource, .source_uri = NexusSite::uri(1)}));
+  }
+  site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
+  site.wait_healthy(2);
+  EXPECT_TRUE(site.identical(0, 1));
+  EXPECT_TRUE(site.identical(1, 2));
+  site.end();
+}
+
+// A replica that was made again under its name, or put back to what it was: the map of what it missed is not for it.
+TEST(NexusLogSimTest, WhatComesBackIsNotWhatLeft) {
+  NexusSite site({.nexus = small_regions()});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 4096, 1).is_success());
+  ASSERT_TRUE(site.run(site.nexus().fault_child(NexusSite::uri(1), FaultReason::kOffline)));
+  site.run_until([&] { return !site.child(1).faulting; });
+  ASSERT_TRUE(site.write(0, 8, 2).is_success());
+  EXPECT_TRUE(site.run([](block::Registry& devices) -> Task<bool> {
+    const std::string uri = "aio://" + NexusSite::disk_path(1);
+    auto device = co_await devices.create(uri);
+    auto channel = co_await (*device)->open_channel();
+    const auto status = co_await block::perform(
+        **channel, {.type = IoType::kWriteZeroes, .lba = 0, .num_blocks = (*device)->num_blocks()});
+    channel->reset();
+    device->reset();
+    co_return status.is_success() && (co_await devices.destroy(uri)).has_value();
+  }(site.process().devices)));
+  ASSERT_TRUE(site.run(site.nexus().online_child(NexusSite::uri(1))));
+  site.wait_healthy(1);
+  EXPECT_FALSE(site.nexus().rebuild_history().back().statistics.is_partial);
+  EXPECT_TRUE(site.identical(0, 1));
+  site.end();
+}
+
+// A child does not take what would make it equal, while the nexus is being ended: the next one knows.
+TEST(NexusLogSimTest, AResynchronisationThatFailsWhileTheNexusEnds) {
+  NexusSite site({.nexus = small_regions()});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 8, 1).is_success());
+  site.crash(sim::CrashKind::kKill);
+  site.node().files().flip_bits(NexusSite::disk_path(1), NexusSite::kDataStart * 512 + 17, std::byte{0x10});
+  site.start();
+  const std::string first = fmt::format("offset={}&num_blk=128", NexusSite::kDataStart);
+  const std::string later = fmt::format("offset={}&num_blk=8", NexusSite::kDataStart + 8 * kRegionBlocks);
+  auto& devices = site.process().devices;
+  ASSERT_TRUE(devices.inject_fault(fault(0, "op=read&method=delay-300&" + first)));
+  ASSERT_TRUE(devices.inject_fault(fault(1, "op=write&method=status-lvol-nospace&" + first)));
+  ASSERT_TRUE(devices.inject_fault(fault(1, "op=write&method=delay-1000&" + later)));
+  ASSERT_TRUE(site.create({0, 1}));
+  Pending write(site, IoType::kWrite, 8 * kRegionBlocks, 8, 2);
+  site.world().run_for(std::chrono::milliseconds(100));
+  Call close(site, [](Nexus& nexus) -> Task<Result<>> {
+    co_await nexus.close();
+    co_return Result<>{};
+  }(site.nexus()));
+  site.run_until([&] { return close.result.has_value() && write.io.done; });
+  EXPECT_TRUE(write.io.status.is_success());
+  site.end();
+  site.start();
+  ASSERT_TRUE(site.create({0, 1}));
+  site.wait_healthy(1);
+  EXPECT_TRUE(site.identical(0, 1));
+  site.end();
+}
+
+// Without UUIDs in the URIs it is the device's that the log knows.
+TEST(NexusLogSimTest, ARemovedChildIsForgotten) {
+  NexusSite site({.with_store = false, .nexus = small_regions()});
+  site.process().devices.set_node_identity("node");
+  NexusRequest request = site.request({});
+  for (const size_t disk : {0, 1}) request.children.push_back("aio://" + NexusSite::disk_path(disk));
+  ASSERT_TRUE(site.create(request));
+  ASSERT_TRUE(site.nexus().intent_log().has_value());
+  ASSERT_TRUE(site.write(0, 4096, 1).is_success());
+  ASSERT_TRUE(site.run(site.nexus().remove_child(request.children[1])));
+  ASSERT_TRUE(site.run(site.nexus().add_child(request.children[1], true)));
+  site.run_until([&] { return site.nexus().children()[1].in_sync && site.nexus().num_rebuilds() == 0; });
+  EXPECT_FALSE(site.nexus().rebuild_history().back().statistics.is_partial);
+  EXPECT_TRUE(site.identical(0, 1));
+  site.end();
+}
+
 TEST(NexusLogSimTest, GrowsWithTheNexus) {
   NexusSite site({.nexus = small_regions()});
   NexusRequest request = site.request({});

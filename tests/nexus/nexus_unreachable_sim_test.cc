@@ -170,6 +170,33 @@ TEST(NexusUnreachable, ReadsDoNotWaitForTheStoreWithAChildThatLeaves) {
   site.end();
 }
 
+// What they were sent must not be written under the next nexus: that takes as long for two as for one.
+TEST(NexusUnreachable, ANexusWithTwoSilentChildrenEnds) {
+  FaultSite site(9);
+  Pending(site, 0, 0).expect_success();
+  for (const size_t silent : {1, 2}) site.world().network().cut_both(site.engine(), site.storage(silent));
+  const TimePoint begin = site.world().now();
+  EXPECT_TRUE(site.run(site.nexus().shutdown()));
+  EXPECT_LT(site.world().now() - begin, seconds(20));
+  site.world().network().heal_all();
+  site.end();
+}
+
+// By a second way to a child, or a copy of its disk: health and log could not tell them apart.
+TEST(NexusUnreachable, AnotherDeviceWithTheUuidOfAChildIsRefused) {
+  FaultSite site(10);
+  EXPECT_TRUE(site.run(site.nexus().remove_child(site.uri(2))));
+  std::string uri = site.uri(2);
+  uri.replace(uri.find("uuid="), std::string::npos, "uuid=" + site.uuid(1));
+  const auto added = site.run(site.nexus().add_child(uri, true));
+  ASSERT_FALSE(added);
+  EXPECT_EQ(added.error().code(), Code::kInvalidArgument);
+  EXPECT_EQ(site.nexus().children().size(), 2u);
+  EXPECT_TRUE(site.run(site.nexus().add_child(site.uri(2), true)));
+  site.wait_whole();
+  site.end();
+}
+
 // A child that comes back by a way that swallows packets is nobody else's business.
 TEST(NexusUnreachable, AChildThatIsConnectedSlowlyHoldsUpNoOther) {
   FaultSite site(7);
