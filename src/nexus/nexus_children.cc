@@ -41,14 +41,16 @@ Task<Result<>> Nexus::attach(ChildPtr child, bool in_sync) {
     co_return fail(nexus_error::invalid_arguments(
         name(), fmt::format("the URI of child {} has no \"uuid=\", which its health is kept under", child->uri)));
   }
+  const std::shared_ptr<block::Device> device = child->device;
+  if (auto claimed = device->claim(std::string(kClaim)); !claimed) co_return claimed;
   for (const ChildPtr& other : children_) {
     // By two ways, or two copies of one disk: health and log could not tell the one from the other.
-    if (other == child || child->log_uuid().is_nil() || other->log_uuid() != child->log_uuid()) continue;
+    if (other == child || other->state == ChildState::kInit) continue;
+    if (child->log_uuid().is_nil() || other->log_uuid() != child->log_uuid()) continue;
+    device->release_claim();
     co_return fail(nexus_error::invalid_arguments(
         name(), fmt::format("child {} has the UUID of child {}", child->uri, other->uri)));
   }
-  const std::shared_ptr<block::Device> device = child->device;
-  if (auto claimed = device->claim(std::string(kClaim)); !claimed) co_return claimed;
   auto reserved = co_await reserve_child(*child);
   // A nexus that shut itself down meanwhile has closed the child, and given back the claim.
   if (child->closing || child->device != device)

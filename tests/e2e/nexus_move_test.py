@@ -9,6 +9,7 @@ from nvme_tcp_host import CommandFailed, Controller
 
 import blobstore_image
 
+RESERVATION_CONFLICT = 0x083
 SHUT_DOWN = 5
 OLD_KEY, NEW_KEY = "1001", "1002"
 
@@ -60,9 +61,13 @@ class Move(NexusCase):
         self.assertEqual(await new_host.read(0, 1), b"1" * BLOCK)
         await new_host.write(0, b"2" * BLOCK)
         self.old.thaw()
-        with self.assertRaises(CommandFailed):
+        with self.assertRaises(CommandFailed) as fenced:
             await late
+        self.assertEqual(fenced.exception.status, RESERVATION_CONFLICT)
         await self.expect_shut_down(self.old)
+        with self.assertRaises(CommandFailed) as fenced:
+            await old_host.write(0, b"9" * BLOCK)
+        self.assertEqual(fenced.exception.status, RESERVATION_CONFLICT)
         self.assertEqual(await new_host.read(0, 1), b"2" * BLOCK)
         await new_host.write(1, b"3" * BLOCK)
         for host in (old_host, new_host):
@@ -98,8 +103,9 @@ class Move(NexusCase):
             engine.start()
             self.import_replica(engine, index)
         await new_host.write(0, b"2" * BLOCK)
-        with self.assertRaises(CommandFailed):
+        with self.assertRaises(CommandFailed) as fenced:
             await old_host.write(0, b"9" * BLOCK)
+        self.assertEqual(fenced.exception.status, RESERVATION_CONFLICT)
         await self.expect_shut_down(self.old)
         for host in (old_host, new_host):
             await host.close()

@@ -462,6 +462,28 @@ class Children(NexusCase):
         self.expect_identical_children(engines)
 
 
+    async def test_rebuild_that_is_verified(self) -> None:
+        engines = self.engines(2, "--rebuild-tasks", "4", environment={"NEXUS_REBUILD_VERIFY": "fail"})
+        uris = self.uris(engines)
+        client = self.under_test.client
+        self.create(uris[:1])
+        path = self.publish().replace("nvmf+tcp", "nvmf")
+        self.finished(self.load(path, "-t", "randwrite", "-b", "65536", "-n", "100"))
+        damage = "inject://r1?op=read&method=data"
+        engines[1].client("test", "inject", "--add", damage)
+        client("nexus", "add", self.identity, uris[1])
+        await settled("the rebuild fails", lambda: self.child_states()[1] == ["faulted", "rebuild failed"],
+                      self.child_states)
+        self.assertEqual(self.record(), {"clean": False, self.replicas[0]: True, self.replicas[1]: False})
+        engines[1].client("test", "inject", "--remove", damage)
+        client("nexus", "child", "online", self.identity, uris[1])
+        await self.healthy(2)
+        history = json.loads(client("-o", "json", "rebuild", "history", self.identity))["records"]
+        self.assertEqual([each["state"] for each in history], [4, 5])
+        client("nexus", "destroy", self.identity)
+        self.expect_identical_children(engines)
+
+
 class Refusals(NexusCase):
     def test_create(self) -> None:
         engines = self.engines(2)
