@@ -195,14 +195,12 @@ Task<Result<>> IntentLog::join(Member member) {
   const auto found = copies_.find(slot);
   if (found != copies_.end() && found->second->member && found->second->written >= version) co_return Result<>{};
   // The others call it in sync by now, and it may show the same.
-  co_await leave(slot, false);
+  co_await take_back(slot);
   co_return fail(Code::kUnavailable, "its write-intent log cannot be written");
 }
 
-Task<bool> IntentLog::leave(size_t slot, bool must_be_told) {
-  const auto found = copies_.find(slot);
-  if (found == copies_.end() || !found->second->member) co_return true;
-  Copy& copy = *found->second;
+// Gives the version in which the others say so.
+uint64_t IntentLog::note_departure(Copy& copy, bool missed_is_known) {
   copy.member = false;
   copy.stopping = true;
   copy.wake.pulse();
@@ -210,11 +208,23 @@ Task<bool> IntentLog::leave(size_t slot, bool must_be_told) {
   LogState::Member* entry = state_.find(copy.uuid);
   CAIRN_CHECK(entry != nullptr);
   *entry = {.uuid = copy.uuid, .in_sync = false, .missed = {}, .slot = {}, .tags = {state_.tag, state_.previous_tag}};
-  mark_away(*entry);
+  if (missed_is_known) mark_away(*entry);
   begin_generation();
-  const uint64_t version = version_;
   wake_all();
   progress();
+  return version_;
+}
+
+Task<> IntentLog::take_back(size_t slot) {
+  const auto found = copies_.find(slot);
+  if (found == copies_.end() || !found->second->member) co_return;
+  co_await wait_settled(note_departure(*found->second, false));
+}
+
+Task<bool> IntentLog::leave(size_t slot, bool must_be_told) {
+  const auto found = copies_.find(slot);
+  if (found == copies_.end() || !found->second->member) co_return true;
+  const uint64_t version = note_departure(*found->second, true);
   co_await wait_settled(version);
   // One that is late may still do it.
   auto is_awaited = [](const auto& one) { return one.second->member && !one.second->failed && !one.second->stopping; };
@@ -290,7 +300,7 @@ Task<Result<>> IntentLog::grow(uint64_t num_blocks) {
 
 void IntentLog::on_asked(WritePermits& permits) {
   if (closed_) {
-    permits.answer(kClosedStatus);
+    permits.answer(closed_answer_);
     return;
   }
   const RegionMap& asked = permits.asked();
@@ -567,6 +577,7 @@ Task<> IntentLog::sweep(bool at_once) {
       }
     }
     state_.intents.remove(idle);
+    ++num_removals_;
     wake_all();
   }
   sweeping_ = false;
@@ -583,19 +594,20 @@ Task<> IntentLog::settle() {
   co_await wait_settled(version_);
 }
 
-void IntentLog::halt() {
+void IntentLog::halt(Status answer) {
+  closed_answer_ = answer;
   closed_ = true;
   sweep_timer_.disarm();
   for (const auto& [slot, copy] : copies_) {
     copy->stopping = true;
     copy->wake.pulse();
   }
-  for (const Question& question : std::exchange(questions_, {})) question.permits->answer(kClosedStatus);
+  for (const Question& question : std::exchange(questions_, {})) question.permits->answer(answer);
   changed_.pulse();
 }
 
 Task<> IntentLog::close() {
-  halt();
+  if (!closed_) halt(kClosedStatus);
   while (!copies_.empty()) co_await drop(copies_.begin()->first);
   while (num_tasks_ > 0) static_cast<void>(co_await changed_.wait_uninterrupted());
   timeout_check_.disarm();

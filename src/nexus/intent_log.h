@@ -78,6 +78,8 @@ class IntentLog final : public WritePermits::Keeper {
   const LogGeometry& geometry() const { return geometry_; }
   const LogState& state() const { return state_; }
   IntentLogInfo info() const;
+  // How often intents were taken back: what was written before may be in the caches of those only that are no member.
+  uint64_t num_removals() const { return num_removals_; }
 
   // Writes `state` to all that are in sync. UNAVAILABLE when one does not take it.
   runtime::Task<Result<>> start(LogState state, std::vector<Member> members);
@@ -87,6 +89,8 @@ class IntentLog final : public WritePermits::Keeper {
   // The child is not healthy any more: returns when every other one says so, or has failed as well. `must_be_told`:
   // nobody else knows; then false when none says so.
   runtime::Task<bool> leave(size_t slot, bool must_be_told);
+  // As leave(), of one that has joined and is not equal after all: it may miss anything.
+  runtime::Task<> take_back(size_t slot);
   // The child whose log failed is the last one and stays: who asked gets its status.
   void kept(size_t slot);
   // Before the device of the child goes: waits for what is under way to it.
@@ -101,8 +105,8 @@ class IntentLog final : public WritePermits::Keeper {
   runtime::Task<> sweep(bool at_once);
   // A child has become unreachable: has failed if it is being written to, or when it is written to next.
   void look_for_unreachable();
-  // Another nexus may have the children: nothing is written any more. close() follows.
-  void halt();
+  // Another nexus may have the children: nothing is written any more, and whoever asks gets `answer`. close() follows.
+  void halt(nvme::Status answer);
   // Answers all questions, ends what runs.
   runtime::Task<> close();
 
@@ -129,6 +133,7 @@ class IntentLog final : public WritePermits::Keeper {
   void begin_generation();
   std::optional<uint32_t> free_slot() const;
   void mark_away(LogState::Member& member);
+  uint64_t note_departure(Copy& copy, bool missed_is_known);
   bool is_settled(uint64_t version) const;
   bool is_told(uint64_t version) const;
   runtime::Task<> wait_settled(uint64_t version);
@@ -155,8 +160,10 @@ class IntentLog final : public WritePermits::Keeper {
   std::map<size_t, std::unique_ptr<Copy>> copies_;  // by slot of the child
   std::vector<Question> questions_;                 // one of each port at most
   RegionMap asked_since_;                           // during a sweep
+  uint64_t num_removals_ = 0;
   bool sweeping_ = false;
   bool closed_ = false;
+  nvme::Status closed_answer_;
   size_t num_tasks_ = 0;
   runtime::Event changed_;  // pulsed: a copy, a task
   runtime::Timer sweep_timer_;

@@ -76,16 +76,15 @@ LogState verdict_on(std::span<const Uuid> children, std::span<const LogImage> im
     }
     state.members.push_back(std::move(entry));
   }
-  // A nexus before was larger, or this one has grown: what lies behind is not told by this log, though another one may
-  // have told that somebody has missed it.
+  // What those that are away have missed: also what is under way, and what lies behind the end of the last nexus, of
+  // which its log says nothing; the one before may have been larger.
   const uint64_t told_bytes = latest->super->num_blocks * latest->super->block_size;
-  for (uint64_t at = told_bytes; at < geometry.num_bytes; at += geometry.region_bytes) {
-    state.intents.set(at / geometry.region_bytes);
-  }
-  if (told_bytes < geometry.num_bytes) state.intents.set(geometry.num_regions - 1);
-  // What those that are away have missed: also what is under way.
+  const uint64_t first_untold =
+      told_bytes < geometry.num_bytes ? told_bytes / geometry.region_bytes : geometry.num_regions;
   for (LogState::Member& member : state.members) {
-    if (member.missed) member.missed->add(state.intents);
+    if (!member.missed) continue;
+    member.missed->add(state.intents);
+    for (uint64_t region = first_untold; region < geometry.num_regions; ++region) member.missed->set(region);
   }
   return state;
 }

@@ -329,8 +329,9 @@ Task<Result<std::vector<Nexus::StoppedRebuild>>> Nexus::grow_maps(uint64_t block
     const std::vector<ChildPtr> children = children_;
     for (const ChildPtr& child : children) {
       if (child->job == nullptr) continue;
+      const RebuildState state = child->job->state();
       const bool is_known = std::ranges::find(rebuilt, child, &StoppedRebuild::child) != rebuilt.end();
-      if (!is_known) rebuilt.push_back({child, child->job->state() == RebuildState::kPaused});
+      if (!is_known && state != RebuildState::kStopped) rebuilt.push_back({child, state == RebuildState::kPaused});
       static_cast<void>(child->job->stop());  // it may be over already
       static_cast<void>(co_await child->job->wait_ended());
     }

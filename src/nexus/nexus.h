@@ -206,6 +206,7 @@ class Nexus final : public block::Device,
   ChildPtr find_child(const std::string& uri) const;
   bool is_child(const std::string& uri) const;
   bool may_retire() const;
+  nvme::Status closed_status() const;  // of I/O that ends with the nexus
   // For the last writes to end: a child that does not answer has left by then.
   Duration end_patience() const { return options_.child_timeout * 3 / 2; }
   ChildPtr child_in(size_t slot) const;
@@ -232,7 +233,8 @@ class Nexus final : public block::Device,
   runtime::Task<> retire_and_answer(ChildPtr child, ChildFailure failure, NexusPort& port, size_t slot);
   void retire_in_background(ChildPtr child, ChildState state, FaultReason reason);
   // With `health_` held, of a child that is not the last healthy one: it gets no I/O and what it misses is logged, if
-  // `logged`; the record says that it is not healthy. False: the nexus has shut itself down.
+  // `logged`; the record says that it is not healthy. False: the nexus has shut itself down, or is ending and nobody
+  // could be told.
   runtime::Task<bool> take_out(ChildPtr child, bool logged);
   void end_remote_io(Child& child);
   runtime::Task<bool> take_out_in_turn(ChildPtr child, bool logged);

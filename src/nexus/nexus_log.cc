@@ -55,13 +55,10 @@ Task<Result<>> Nexus::make_logs_void() {
 }
 
 Task<Result<>> Nexus::open_log() {
-  std::vector<Uuid> uuids;
-  for (const ChildPtr& child : children_) uuids.push_back(child->log_uuid());
-  std::ranges::sort(uuids);
-  const bool distinct = !uuids.front().is_nil() && std::ranges::adjacent_find(uuids) == uuids.end();
-  if (!options_.intent_log.enabled || !distinct) co_return co_await make_logs_void();
+  const bool all_named = std::ranges::none_of(children_, [](const auto& child) { return child->log_uuid().is_nil(); });
+  if (!options_.intent_log.enabled || !all_named) co_return co_await make_logs_void();
 
-  uuids.clear();
+  std::vector<Uuid> uuids;
   std::vector<IntentLog::Member> members;
   std::vector<LogImage> images;
   for (const ChildPtr& child : children_) {
@@ -110,11 +107,23 @@ Task<Result<>> Nexus::open_log() {
 
 // A replica that was made again or put back to an older state has its name and not its content. The log that it has
 // itself tells.
+// For no longer than it may keep an I/O.
 Task<bool> Nexus::is_what_left(ChildPtr child) {
-  const auto member = co_await log_member(child);
-  if (!member) co_return false;
-  const LogState::Member* entry = log_->state().find(member->uuid);
-  co_return entry != nullptr && !entry->in_sync && was_last_in(*entry, member->image);
+  struct Look {
+    bool is_same = false;
+    runtime::Event ended;
+  };
+  const auto look = std::make_shared<Look>();
+  run_in_background("look at log", [child, look](Nexus& nexus) -> Task<> {
+    if (const auto member = co_await nexus.log_member(child); member) {
+      const LogState::Member* entry = nexus.log_->state().find(member->uuid);
+      look->is_same = entry != nullptr && !entry->in_sync && was_last_in(*entry, member->image);
+    }
+    look->ended.set();
+  });
+  const runtime::Deadline deadline(co_await runtime::current_context(), options_.child_timeout);
+  static_cast<void>(co_await look->ended.wait());
+  co_return look->is_same;
 }
 
 void Nexus::fill_map(Child& child) {

@@ -67,7 +67,7 @@ struct PortView {
     std::shared_ptr<DirtyMap> log;
   };
   PortMode mode = PortMode::kServing;
-  nvme::Status closed_status = nvme::Status::generic(nvme::GenericStatus::kInternalError);  // of I/O in mode kClosed
+  nvme::Status closed_status;               // of I/O in mode kClosed
   std::shared_ptr<UnflushedMap> unflushed;  // nullptr: no child has a volatile cache
   std::shared_ptr<UnequalMap> unequal;      // nullptr: all healthy children are equal
   std::array<Slot, kMaxChildren> slots;

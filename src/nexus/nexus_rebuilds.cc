@@ -104,7 +104,7 @@ void Nexus::on_source_failed(const std::string& uri) {
 // Nothing to do when somebody else has begun it.
 Task<> Nexus::rebuild_or_retire(ChildPtr child) {
   const auto begun = co_await begin_rebuild(child);
-  if (begun || child->job != nullptr) co_return;
+  if (begun || child->job != nullptr || child->in_sync || state_ != NexusState::kOpen) co_return;
   log::error("nexus {}: {}", name(), begun.error().to_string());
   co_await retire(child, ChildState::kFaulted, FaultReason::kRebuildFailed, false);
 }
@@ -112,9 +112,11 @@ Task<> Nexus::rebuild_or_retire(ChildPtr child) {
 // With all writes held back for a moment, so that no port writes to the child as one that is being rebuilt while
 // another one reads from it.
 Task<bool> Nexus::promote(RebuildJob& job) {
-  const TimePoint flushed_at = home().now();
   const ChildPtr child = find_child(job.child_uri());
-  if (child == nullptr || child->state != ChildState::kOpen || state_ != NexusState::kOpen) {
+  // An intent that is taken back from here on may be of a write that lies in the child's cache only.
+  const uint64_t removals = log_ != nullptr ? log_->num_removals() : 0;
+  // What was copied must not be lost with the child's cache once others rely on it.
+  if (child == nullptr || child->state != ChildState::kOpen || state_ != NexusState::kOpen || !co_await job.flush()) {
     job.abandon();
     co_return false;
   }
@@ -139,8 +141,7 @@ Task<bool> Nexus::promote(RebuildJob& job) {
     held = guard && co_await everything.acquire_within(0, UINT64_MAX, kHoldLimit);
     promoted = held && child->state == ChildState::kOpen && state_ == NexusState::kOpen && is_done() &&
                !job.map().outgrown() && job.state() == RebuildState::kRunning;
-    // What hosts have written since the flush may be in the child's cache only, and must be an intent still.
-    if (log_ != nullptr && home().now() - flushed_at >= options_.intent_log.idle_after) promoted = false;
+    if (log_ != nullptr && log_->num_removals() != removals) promoted = false;
     if (promoted && member) {
       if (auto joined = co_await log_->join(std::move(*member)); !joined) {
         log::error("nexus {}: child {}: {}", name(), child->uri, joined.error().to_string());
@@ -148,7 +149,7 @@ Task<bool> Nexus::promote(RebuildJob& job) {
         promoted = false;
       } else if (!is_done()) {
         // A resynchronisation or a scrub has repaired meanwhile what was copied from a child before.
-        co_await log_->leave(child->slot, false);
+        co_await log_->take_back(child->slot);
         promoted = false;
       }
     }
@@ -161,7 +162,7 @@ Task<bool> Nexus::promote(RebuildJob& job) {
     }
     if (held) co_await everything.release();
   }
-  if (!held) {
+  if (!promoted && job.state() == RebuildState::kRunning) {
     if (auto slept = co_await runtime::sleep_for(kHoldPause); !slept) job.abandon();
   }
   if (promoted) {

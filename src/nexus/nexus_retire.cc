@@ -255,10 +255,15 @@ Task<> Nexus::retire_and_answer(ChildPtr child, ChildFailure failure, NexusPort&
   port.answer(slot, retired == Retirement::kKept);
 }
 
+nvme::Status Nexus::closed_status() const {
+  return nvme::Status::generic(fenced_ ? nvme::GenericStatus::kReservationConflict
+                                       : nvme::GenericStatus::kInternalError);
+}
+
 Task<uint32_t> Nexus::publish() {
   PortView view;
   view.mode = mode_ == PortMode::kFrozen && waiting_fails_ ? PortMode::kClosed : mode_;
-  if (fenced_) view.closed_status = nvme::Status::generic(nvme::GenericStatus::kReservationConflict);
+  view.closed_status = closed_status();
   view.unflushed = unflushed_;
   view.unequal = unequal_;
   for (const ChildPtr& child : children_) {
@@ -302,7 +307,7 @@ Task<> Nexus::self_shutdown(std::string why) {
   if (state_ != NexusState::kOpen) co_return;
   log::error("nexus {} shuts itself down: {}", name(), why);
   state_ = NexusState::kShuttingDown;
-  if (log_ != nullptr) log_->halt();
+  if (log_ != nullptr) log_->halt(closed_status());
   co_await leave_children(PortMode::kClosed);
   run_in_background("shut down", [](Nexus& nexus) -> Task<> {
     co_await nexus.close_children();

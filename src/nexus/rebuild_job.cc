@@ -156,8 +156,7 @@ Task<> RebuildJob::run() {
       if (auto waited = co_await changed_.wait(); !waited) abandon();
     }
     if (stopping() || map_->next(0) < map_->num_segments()) continue;
-    // What was copied must not be lost with the child's cache once others rely on it.
-    if (map_->outgrown() || !co_await flush()) {
+    if (map_->outgrown()) {
       abandon();
     } else if (co_await owner_.promote(*this)) {
       state_ = RebuildState::kCompleted;  // also when it was to be stopped meanwhile

@@ -91,6 +91,8 @@ class RebuildJob {
   Result<> resume();
   Result<> stop();
   // At once: nobody sleeps out what the former limit demanded.
+  // Makes stable what was copied. False: the child does not.
+  runtime::Task<bool> flush();
   void set_limits(const RebuildLimits& limits) {
     limits_ = limits;
     next_copy_at_ = {};
@@ -132,7 +134,6 @@ class RebuildJob {
   runtime::Task<bool> verify(Copier& copier, uint64_t lba, uint64_t num_blocks);
   runtime::Task<std::shared_ptr<OpenSource>> source(const std::vector<std::string>& tried);
   runtime::Task<> take_turn(size_t index);
-  runtime::Task<bool> flush();
   bool hosts_are_busy(TimePoint now);
   // How long a copier has to leave the children to the hosts before it looks again; 0: it may go on.
   Duration yield_to_hosts(size_t index, TimePoint now);

@@ -107,7 +107,7 @@ Task<std::shared_ptr<block::Channel>> Resync::channel_of(RebuildJob::Source chil
   co_return channel;
 }
 
-// False: it is not, and the child that did not take it stays (the nexus is ending).
+// False: it is not, and the child that did not take it stays: another nexus has reserved it, or it is the last one.
 Task<bool> Resync::make_equal(Copier& copier, uint64_t lba, uint64_t num_blocks) {
   std::vector<std::string> unreadable;
   while (!stopping_) {

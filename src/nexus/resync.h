@@ -32,8 +32,8 @@ class Resync {
    public:
     // Healthy children, the best first.
     virtual std::vector<RebuildJob::Source> resync_children() = 0;
-    // Returns when it is dealt with, whether the child has left the healthy ones; it stays as the last one, or when the
-    // nexus is ending.
+    // Returns when it is dealt with, whether the child has left the healthy ones; it stays as the last one, or when
+    // another nexus has reserved it.
     virtual runtime::Task<bool> on_resync_failed(std::string uri, nvme::Status status) = 0;
     // These blocks are about to change on healthy children only.
     virtual void on_resync_copies(uint64_t lba, uint64_t num_blocks) = 0;

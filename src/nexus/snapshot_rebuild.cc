@@ -68,7 +68,11 @@ class SnapshotRebuilds::Job final : public std::enable_shared_from_this<Job>, pr
   void on_conflict(const std::string&) override {
     if (copying_ != nullptr) copying_->abandon();
   }
-  Task<bool> promote(RebuildJob&) override { co_return true; }
+  Task<bool> promote(RebuildJob& job) override {
+    if (co_await job.flush()) co_return true;
+    job.abandon();
+    co_return false;
+  }
   CopyWatch* copy_watch() override { return nullptr; }
   void on_rebuild_ended(RebuildJob& job) override {
     record_ = job.record();

@@ -571,6 +571,36 @@ TEST(NexusLogSimTest, ARepairWhileAChildJoins) {
   site.end();
 }
 
+// The same, and the nexus dies before the segment is copied again: nothing tells which one it was.
+TEST(NexusLogSimTest, ARepairWhileAChildJoinsBeforeACrash) {
+  NexusSite site({.nexus = small_regions()});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 2048, 1).is_success());
+  site.run_until([&] { return site.nexus().intent_log()->num_intents == 0; });
+  site.node().files().flip_bits(NexusSite::disk_path(0), NexusSite::kDataStart * 512 + 17, std::byte{0x10});
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), false)));
+  ASSERT_TRUE(site.process().devices.inject_fault(log_fault(2, "method=delay-2000&retries=1")));
+  ASSERT_TRUE(site.run(site.nexus().start_rebuild(NexusSite::uri(2))));
+  const uint64_t generation = site.nexus().intent_log()->generation;
+  site.run_until([&] { return site.nexus().intent_log()->generation > generation; });
+  {
+    const runtime::Reactor::Scope scope(site.node().reactor(0));
+    ASSERT_TRUE(site.nexus().start_scrub({.repair = ScrubRepair::kSource, .source_uri = NexusSite::uri(1)}));
+  }
+  site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
+  ASSERT_TRUE(site.nexus().pause_rebuild(NexusSite::uri(2)));
+  site.world().run_for(std::chrono::seconds(5));
+  EXPECT_FALSE(site.healthy(2));
+  site.crash(sim::CrashKind::kKill);
+  site.start();
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), true)));
+  site.wait_healthy(2);
+  EXPECT_TRUE(site.identical(0, 1));
+  EXPECT_TRUE(site.identical(1, 2));
+  site.end();
+}
+
 // A replica that was made again under its name, or put back to what it was: the map of what it missed is not for it.
 TEST(NexusLogSimTest, WhatComesBackIsNotWhatLeft) {
   NexusSite site({.nexus = small_regions()});
