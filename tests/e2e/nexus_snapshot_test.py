@@ -56,6 +56,37 @@ class NexusSnapshots(NexusCase):
         self.assertEqual(len(contents), 1)
         self.assertTrue(any(contents.pop()), "nothing but zeroes")
 
+    async def test_a_replica_that_is_left_out(self) -> None:
+        engines = self.engines(3)
+        self.create(self.uris(engines))
+        snapshots = self.uuids()
+        self.under_test.client("nexus", "child", "offline", self.identity, self.uri(engines[1], 1))
+
+        def take(name: str, replicas: list[dict]) -> tuple[str, ...]:
+            return ("call", "SnapshotRpc/CreateNexusSnapshot", json.dumps(
+                {"nexusUuid": self.identity, "entityId": "volume", "txnId": "txn", "snapshotName": name, "replicas": replicas}))
+
+        replicas = [{"replicaUuid": self.replicas[0], "snapshotUuid": snapshots[0]},
+                    {"replicaUuid": self.replicas[1], "skip": True},  # neither healthy nor with an identity
+                    {"replicaUuid": self.replicas[2], "snapshotUuid": snapshots[2]}]
+        answer = json.loads(self.under_test.client(*take("snap0", replicas)))
+        self.assertEqual(answer["replicas_done"],
+                         [{"replica_uuid": self.replicas[index], "status_code": 0} for index in (0, 2)])
+        self.assertEqual(answer["replicas_skipped"], [self.replicas[1]])
+        self.assertEqual([answer["nexus"][key] for key in ("uuid", "state")], [self.identity, 2])
+        for index, engine in enumerate(engines):
+            listed = json.loads(engine.client("-o", "json", "snapshot", "list"))["snapshots"]
+            self.assertEqual([each["snapshot_uuid"] for each in listed], [] if index == 1 else [snapshots[index]])
+            for each in listed:
+                self.assertEqual(each["timestamp"], answer["snapshot_timestamp"])
+
+        self.refused("INTERNAL", "Snapshot UUID", *take("s", [{"replicaUuid": self.replicas[0]}, *replicas[1:]]))
+        self.refused("INTERNAL", "Nexus has 3 replicas", *take("s", replicas[:2]))
+        self.refused("INTERNAL", "Duplicated replica", *take("s", [replicas[1], replicas[1], replicas[2]]))
+        everybody = [{"replicaUuid": replica, "skip": True} for replica in self.replicas[:3]]
+        nobody = json.loads(self.under_test.client(*take("s", everybody)))
+        self.assertEqual((nobody["replicas_done"], nobody["replicas_skipped"]), ([], self.replicas[:3]))
+
     async def test_refusals(self) -> None:
         engines = self.engines(3)
         self.create(self.uris(engines))

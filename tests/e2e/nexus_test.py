@@ -461,6 +461,39 @@ class Children(NexusCase):
         client("nexus", "destroy", self.identity)
         self.expect_identical_children(engines)
 
+    async def test_histories_of_all_nexuses(self) -> None:
+        engines = self.engines(2)
+        uris = self.uris(engines)
+        client = self.under_test.client
+
+        def histories(**request: object) -> dict:
+            return json.loads(client("call", "NexusRpc/ListRebuildHistory", json.dumps(request)))
+
+        self.assertEqual(histories()["histories"], {})
+        self.create(uris)
+        self.assertEqual(histories()["histories"], {})  # none without a rebuild
+        for rebuilds in (1, 2, 3):
+            client("nexus", "child", "offline", self.identity, uris[1])
+            client("nexus", "child", "online", self.identity, uris[1])
+            await self.healthy(2)
+            await settled("it is in the history",
+                          lambda: len(histories()["histories"].get(self.identity, {"records": []})["records"]) == rebuilds)
+        oldest_first = json.loads(client("-o", "json", "rebuild", "history", self.identity))["records"]
+        ends = [each["end_time"] for each in oldest_first]
+        self.assertEqual(ends, sorted(set(ends)))
+        listed = histories()
+        self.assertEqual(listed["histories"], {self.identity: {"uuid": self.identity, "name": "nexus0", "records": oldest_first[::-1]}})
+        self.assertEqual(listed["end_time"], ends[2])
+        for request, records in (({"count": 2}, oldest_first[:0:-1]), ({"count": 9}, oldest_first[::-1]),
+                                 ({"sinceEndTime": ends[0]}, oldest_first[:0:-1]),
+                                 ({"sinceEndTime": ends[0], "count": 1}, oldest_first[2:])):
+            self.assertEqual(histories(**request)["histories"][self.identity]["records"], records, request)
+        nothing_new = histories(sinceEndTime=ends[2])
+        self.assertEqual(nothing_new["histories"], {})
+        self.assertGreater(nothing_new["end_time"], ends[2])  # now
+        self.assertEqual(histories(count=0)["histories"], {})
+        client("nexus", "destroy", self.identity)
+        self.assertEqual(histories()["histories"], {})
 
     async def test_rebuild_that_is_verified(self) -> None:
         engines = self.engines(2, "--rebuild-tasks", "4", environment={"NEXUS_REBUILD_VERIFY": "fail"})

@@ -1,5 +1,6 @@
 // The client's contract: what each command sends, prints and returns, seen from outside of its process.
 #include <bdev.pb.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <google/protobuf/empty.pb.h>
 #include <gtest/gtest.h>
@@ -15,6 +16,7 @@ namespace {
 
 namespace v1 = mayastor::v1;
 using google::protobuf::Empty;
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -209,6 +211,35 @@ TEST_F(Client, JsonRpcPassesTextThrough) {
   engine_.answer("JsonRpc/JsonRpcCall", from_text<v1::JsonRpcResponse>(R"(result: "[]")"));
   expect({"jsonrpc", "m", "-o", "json"}, "{\n  \"result\": \"[]\"\n}\n");
   EXPECT_THAT(engine_.take_requests(), ElementsAre(R"(JsonRpc/JsonRpcCall method: "m")"));
+}
+
+TEST_F(Client, CallsAMethodByItsName) {
+  engine_.answer("HostRpc/GetMayastorResourceUsage", v1::GetMayastorResourceUsageResponse());
+  expect({"call", "HostRpc/GetMayastorResourceUsage"}, "{\n  \"usage\": null\n}\n");
+  engine_.answer("JsonRpc/JsonRpcCall", from_text<v1::JsonRpcResponse>("result: 'r'"));
+  expect({"call", "mayastor.v1.JsonRpc/JsonRpcCall", R"({"method": "m"})"}, "{\n  \"result\": \"r\"\n}\n");
+  EXPECT_THAT(engine_.take_requests(),
+              ElementsAre(HasSubstr("HostRpc/GetMayastorResourceUsage"), R"(JsonRpc/JsonRpcCall method: "m")"));
+}
+
+TEST_F(Client, ACallOfAStreamShowsEachResponse) {
+  for (const char* uuid : {"u", "v"}) {
+    engine_.answer("TestRpc/WipeReplica", from_text<v1::WipeReplicaResponse>(fmt::format("uuid: '{}'", uuid)));
+  }
+  const Finished finished = run({"call", "TestRpc/WipeReplica"});
+  EXPECT_THAT(finished.out, AllOf(HasSubstr("\"uuid\": \"u\""), HasSubstr("\"uuid\": \"v\"")));
+  engine_.take_requests();
+}
+
+TEST_F(Client, ACallThatCannotBeMade) {
+  expect_usage_error({"call"}, "method is required");
+  expect_usage_error({"call", "HostRpc/Reboot"}, "method: HostRpc/Reboot: there is none");
+  for (const char* json : {"{\"methodd\": \"m\"}", "{\"method\": {}}", "{", "[]", ""}) {
+    expect_usage_error({"call", "JsonRpc/JsonRpcCall", json}, "request: not a mayastor.v1.JsonRpcRequest as JSON: ");
+  }
+  engine_.refuse("JsonRpc/JsonRpcCall", 5, "none");
+  EXPECT_EQ(run({"call", "JsonRpc/JsonRpcCall"}).err, "error: NOT_FOUND: none\n");
+  engine_.take_requests();
 }
 
 const char* const kIoStats =
@@ -409,12 +440,24 @@ TEST(ClientWithoutEngine, ApiVersionIsV1) {
 TEST(ClientWithoutEngine, EveryCommandExplainsItself) {
   EXPECT_THAT(run_client({"--help"}).out, StartsWith("Mayastor CLI V1"));
   EXPECT_THAT(run_client({"-V"}).out, StartsWith("io-engine-client "));
-  const std::vector<std::string> kCommands[] = {
-      {"bdev", "list"},           {"bdev", "create"}, {"bdev", "destroy"},    {"bdev", "share"},
-      {"bdev", "unshare"},        {"device", "list"}, {"controller", "list"}, {"controller", "stats"},
-      {"perf", "resource"},       {"jsonrpc"},        {"stats", "pool"},      {"stats", "nexus"},
-      {"stats", "replica"},       {"stats", "reset"}, {"test", "features"},   {"test", "inject"},
-      {"test", "wipe", "replica"}};
+  const std::vector<std::string> kCommands[] = {{"bdev", "list"},
+                                                {"bdev", "create"},
+                                                {"bdev", "destroy"},
+                                                {"bdev", "share"},
+                                                {"bdev", "unshare"},
+                                                {"device", "list"},
+                                                {"controller", "list"},
+                                                {"controller", "stats"},
+                                                {"perf", "resource"},
+                                                {"jsonrpc"},
+                                                {"call"},
+                                                {"stats", "pool"},
+                                                {"stats", "nexus"},
+                                                {"stats", "replica"},
+                                                {"stats", "reset"},
+                                                {"test", "features"},
+                                                {"test", "inject"},
+                                                {"test", "wipe", "replica"}};
   for (std::vector<std::string> arguments : kCommands) {
     std::string name = "io-engine-client";
     for (const std::string& word : arguments) name += " " + word;

@@ -10,6 +10,7 @@ namespace cairn::cli {
 class CommandLine;
 
 void add_bdev_commands(CommandLine& line);
+void add_call_command(CommandLine& line);
 void add_controller_commands(CommandLine& line);
 void add_device_commands(CommandLine& line);
 void add_jsonrpc_command(CommandLine& line);

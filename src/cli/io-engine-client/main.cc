@@ -73,6 +73,7 @@ int main(int argc, char** argv) {
   add_controller_commands(line);
   add_perf_commands(line);
   add_jsonrpc_command(line);
+  add_call_command(line);
   add_stats_commands(line);
   add_test_commands(line);
   switch (line.parse(argc, argv)) {
