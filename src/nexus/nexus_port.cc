@@ -341,7 +341,7 @@ NexusPort::Slot* NexusPort::choose_reader(const Op& op) {
 }
 
 void NexusPort::start_read(Op& op) {
-  if (unequal_ != nullptr && unequal_->holds(op.io.lba, op.io.num_blocks)) {
+  if (unequal_ != nullptr && !seeded(SeededBug::kReadUnequal) && unequal_->holds(op.io.lba, op.io.num_blocks)) {
     held_.push_back(op);
     return;
   }
@@ -651,7 +651,7 @@ Task<> NexusPort::close() {
 
 bool NexusPort::is_permitted(const Op& op) {
   if (op.io.type == IoType::kFlush || op.io.type == IoType::kReset) return true;
-  return permits_->allow(op.lba, op.num_blocks);
+  return permits_->allow(op.lba, seeded(SeededBug::kMarkFirstRegion) ? 1 : op.num_blocks);
 }
 
 Task<> NexusPort::use_permits(WritePermits::Keeper& keeper, unsigned region_shift, uint64_t num_regions) {

@@ -8,6 +8,13 @@ namespace cairn::simulation {
 
 using block::IoType;
 
+namespace {
+
+// Of the pools; the data of a nexus begins at one.
+constexpr uint64_t kClusterBlocks = (1 << 20) / BlockHistory::kBlockSize;
+
+}  // namespace
+
 bool ClientState::is_free(uint64_t lba, uint64_t num_blocks) const {
   auto overlaps = [&](const BlockHistory::Write& other) {
     return lba < other.lba + other.num_blocks && other.lba < lba + num_blocks;
@@ -111,7 +118,12 @@ Task<> ClientProgram::do_one(block::Channel& channel, std::vector<std::byte>& da
     lba = options_.hot_lba + random.below(options_.hot_blocks - num_blocks + 1);
   }
   if (random.below(100) < options_.write_percent) {
-    if (state_.is_free(lba, num_blocks)) co_await write(channel, data, lba, num_blocks);
+    const bool trims = random.one_in(options_.trim_one_in);
+    if (trims) {
+      lba = random.below((state_.history.num_blocks() + kClusterBlocks - 1) / kClusterBlocks) * kClusterBlocks;
+      num_blocks = std::min(kClusterBlocks * (1 + random.below(3)), state_.history.num_blocks() - lba);
+    }
+    if (state_.is_free(lba, num_blocks)) co_await write(channel, data, lba, num_blocks, trims);
   } else {
     co_await read(channel, data, lba, num_blocks);
   }
@@ -128,9 +140,10 @@ Task<nvme::Status> ClientProgram::perform(block::Channel& channel, block::IoRequ
   co_return status;
 }
 
-Task<> ClientProgram::write(block::Channel& channel, std::vector<std::byte>& data, uint64_t lba, uint64_t num_blocks) {
+Task<> ClientProgram::write(block::Channel& channel, std::vector<std::byte>& data, uint64_t lba, uint64_t num_blocks,
+                            bool trims) {
   runtime::Random& random = runtime::Reactor::current().random();
-  const bool zero = random.one_in(8);
+  const bool zero = trims || random.one_in(8);
   const bool fua = random.one_in(options_.fua_one_in);
   const auto entry =
       state_.writing.insert(state_.writing.end(), state_.history.begin_write(lba, num_blocks, zero, fua));
@@ -138,7 +151,7 @@ Task<> ClientProgram::write(block::Channel& channel, std::vector<std::byte>& dat
   iovec piece{data.data(), data.size()};
   block::IoRequest request{.type = IoType::kWrite, .lba = lba, .num_blocks = num_blocks, .fua = fua};
   if (zero) {
-    request.type = random.one_in(2) && !fua ? IoType::kUnmap : IoType::kWriteZeroes;
+    request.type = (trims || random.one_in(2)) && !fua ? IoType::kUnmap : IoType::kWriteZeroes;
     ++state_.num_unmaps;
   } else {
     request.data = {&piece, 1};

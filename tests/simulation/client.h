@@ -22,6 +22,7 @@ struct ClientOptions {
   size_t workers = 4;
   Duration max_pause = std::chrono::milliseconds(150);  // between two operations of a worker
   uint32_t max_blocks = 160;                            // of a large operation
+  uint64_t trim_one_in = 60;                            // of writes: whole clusters are given back
   uint64_t flush_one_in = 16;
   uint64_t fua_one_in = 8;
   uint64_t write_percent = 55;  // of what is no flush
@@ -82,7 +83,7 @@ class ClientProgram final : public sim::NodeProgram, private block::DeviceListen
   Task<> run();
   Task<> work(size_t index);
   Task<> do_one(block::Channel& channel, std::vector<std::byte>& data);
-  Task<> write(block::Channel& channel, std::vector<std::byte>& data, uint64_t lba, uint64_t num_blocks);
+  Task<> write(block::Channel& channel, std::vector<std::byte>& data, uint64_t lba, uint64_t num_blocks, bool trims);
   Task<> read(block::Channel& channel, std::vector<std::byte>& data, uint64_t lba, uint64_t num_blocks);
   Task<> flush(block::Channel& channel);
   Task<nvme::Status> perform(block::Channel& channel, block::IoRequest request, const char* what);

@@ -60,17 +60,24 @@ Cluster::Cluster(const ClusterOptions& options)
   client_options_.hot_lba = world_.random().below(num_blocks() - client_options_.hot_blocks);
   // Rebuilds of no time, and of some seconds.
   constexpr uint64_t kRebuildRates[] = {0, 512 << 10, 3 << 20};
-  rebuild_limits_.max_bytes_per_second = kRebuildRates[world_.random().below(std::size(kRebuildRates))];
+  engine_options_.rebuild_limits.max_bytes_per_second = kRebuildRates[world_.random().below(std::size(kRebuildRates))];
+  // Of a hundred regions or of two.
+  constexpr uint64_t kLogRegions[] = {64 << 10, 256 << 10, 4 << 20};
+  engine_options_.log_region_bytes = kLogRegions[world_.random().below(std::size(kLogRegions))];
   site_.storage = storage_;
   site_.store = store_;
   site_.volume = &volume_;
   site_.counters = &control_counters_;
   site_.fence_by_power = [this](size_t index) {
+    note_late_remedy(fmt::format("{} had to be switched off", storage_[index]->name()));
     crash_storage(index, sim::CrashKind::kPowerLoss);
     const Duration off = milliseconds(500 + world_.random().below(15000));
     world_.after(off, [this, index] { start_storage(index); });
   };
-  site_.restart_process = [this](size_t index) {
+  site_.restart_process = [this](size_t index, bool for_its_pool) {
+    if (!for_its_pool) {
+      note_late_remedy(fmt::format("the process of {} had to be started anew", storage_[index]->name()));
+    }
     crash_storage(index, sim::CrashKind::kKill);
     world_.after(milliseconds(500), [this, index] { start_storage(index); });
   };
@@ -112,7 +119,7 @@ void Cluster::start_storage(size_t index) {
   if (storage_[index]->running()) return;
   num_by_hand_[index] = 0;
   storage_[index]->start([this, boot = ++boots_](sim::Node& node) {
-    return std::make_unique<EngineProgram>(node, *store_, boot, rebuild_limits_);
+    return std::make_unique<EngineProgram>(node, *store_, boot, engine_options_);
   });
 }
 
@@ -146,7 +153,7 @@ void Cluster::crash_storage(size_t index, sim::CrashKind kind) {
     for (ReplicaEntry& replica : volume_.replicas) {
       if (replica.node != index) continue;
       replica.volatile_loss = true;
-      replica.out_of_sync_since_loss = false;
+      replica.out_of_sync_since_loss = is_away(replica);
     }
     forget_volatile();
   }
@@ -167,14 +174,32 @@ void Cluster::forget_volatile() {
   coverage_.count("all healthy replicas have lost their caches");
 }
 
+// Where the control plane has it; nullptr: nowhere.
+std::shared_ptr<nexus::Nexus> Cluster::current_nexus() {
+  if (!volume_.target || !storage_[*volume_.target]->running()) return nullptr;
+  return engine(*volume_.target).nexuses->find(EngineProgram::nexus_name(volume_.spec));
+}
+
 // By hand, or to be made equal to others: it was there, with all that it had.
 bool Cluster::left_without_need(const ReplicaEntry& replica) {
-  if (!volume_.target || !storage_[*volume_.target]->running()) return false;
-  const auto nexus = engine(*volume_.target).nexuses->find(EngineProgram::nexus_name(volume_.spec));
+  const auto nexus = current_nexus();
   if (nexus == nullptr) return false;
   return std::ranges::any_of(nexus->children(), [&](const nexus::ChildInfo& child) {
     return child.uri.ends_with("uuid=" + replica.uuid.to_string()) &&
            (child.state == nexus::ChildState::kOpen || child.reason == nexus::FaultReason::kOffline);
+  });
+}
+
+// The record calls it unhealthy, and nobody is about to change that.
+bool Cluster::is_away(const ReplicaEntry& replica) {
+  const auto record = store_content_.records.find(volume_.health_key());
+  const auto nexus = current_nexus();
+  if (record == store_content_.records.end() || nexus == nullptr) return false;
+  const auto recorded =
+      std::ranges::find(record->second.children, replica.uuid.to_string(), &nexus::HealthRecord::Child::uuid);
+  if (recorded != record->second.children.end() && recorded->healthy) return false;
+  return std::ranges::none_of(nexus->children(), [&](const nexus::ChildInfo& child) {
+    return child.uri.ends_with("uuid=" + replica.uuid.to_string()) && child.state == nexus::ChildState::kOpen;
   });
 }
 
@@ -216,6 +241,12 @@ void Cluster::crash_client(sim::CrashKind kind) {
   if (!client_->running()) return;
   client_->crash(kind);
   client_state_.crash(world_.now());
+}
+
+// The stand-in for the control plane helps with means that a volume that heals by itself does not need.
+void Cluster::note_late_remedy(std::string what) {
+  if (!healed_at_ || world_.now() - *healed_at_ < kNoticed || !failure_.empty()) return;
+  failure_ = what + "\n" + describe() + world_.waiting_tasks();
 }
 
 // A failure that is noticed on the way ends the wait.
@@ -295,6 +326,8 @@ std::string Cluster::heal() {
   start_client();
   wait_until([] { return false; }, std::max(Duration{}, pauses_end_ - world_.now()));
   const TimePoint healed = world_.now();
+  healed_at_ = healed;
+  for (ReplicaEntry& replica : volume_.replicas) replica.in_sync_at = healed;
   const uint64_t writes = client_state_.history.num_writes();
   whole_since_.reset();
   auto served = [&] {

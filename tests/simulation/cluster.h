@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,8 @@ class Cluster {
   // What went wrong before and is noticed late (a lost connection, an I/O that hung) is noticed within this time: it is
   // longer than child_timeout, keep-alives and their likes.
   static constexpr Duration kStableTime = std::chrono::seconds(20);
+  // By then the control plane has noticed as well; it waits for a node that does not answer for 20 s.
+  static constexpr Duration kNoticed = std::chrono::seconds(60);
 
   explicit Cluster(const ClusterOptions& options);
   ~Cluster();
@@ -61,6 +64,9 @@ class Cluster {
   void forget_volatile();
   void note_record(const std::string& key, const HealthRecord& record);
   void note_loss_by_leaving(const HealthRecord& before, const HealthRecord& record);
+  std::shared_ptr<nexus::Nexus> current_nexus();
+  bool is_away(const ReplicaEntry& replica);
+  void note_late_remedy(std::string what);
   bool left_without_need(const ReplicaEntry& replica);
   void crash_client(sim::CrashKind kind);
   bool wait_until(const std::function<bool()>& done, Duration limit);
@@ -79,6 +85,10 @@ class Cluster {
   void begin(const Fault& fault);
   void give_cue(Cue cue, size_t node);
   void apply(const Fault& fault);
+  bool finds_its_object(const Fault& fault);
+  sim::Node& paused_by(const Fault& fault) {
+    return fault.parameter % 4 == 0 ? node(fault.other) : *storage_[fault.node];
+  }
   size_t node_of(Aim aim, size_t drawn) const;
   void change_child(const Fault& fault, ChildChange change);
   void begin_by_hand(size_t index, const char* name, Task<> task);
@@ -94,6 +104,7 @@ class Cluster {
 
   // cluster_scrub.cc
   std::string damage_and_scrub();
+  std::string misplace_writes(size_t node, const std::vector<std::byte>& data, std::set<uint64_t>& damaged);
 
   // cluster_checks.cc
   std::string check_pool_on_disk(size_t index, bool clean);
@@ -107,7 +118,7 @@ class Cluster {
   Coverage coverage_;
   ClientState client_state_;
   ClientOptions client_options_;
-  nexus::RebuildLimits rebuild_limits_;
+  EngineOptions engine_options_;
   VolumeRecord volume_;
   ControlCounters control_counters_;
   StoreContent store_content_;
@@ -115,6 +126,7 @@ class Cluster {
   ControlSite site_;
   uint64_t boots_ = 0;
   bool trouble_over_ = false;
+  std::optional<TimePoint> healed_at_;
   TimePoint pauses_end_{};
   std::string failure_;                   // found on the way
   std::optional<TimePoint> whole_since_;  // by the views of the control plane

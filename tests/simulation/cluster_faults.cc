@@ -15,6 +15,17 @@ namespace {
 constexpr const char* kFiller = "filler";
 constexpr const char* kSnapshotPrefix = "snapshot";
 
+// One node of the group (a bit each), one that is not in it.
+std::vector<std::pair<size_t, size_t>> pairs_across(uint64_t group) {
+  std::vector<std::pair<size_t, size_t>> pairs;
+  for (size_t one = 0; one < Cluster::kNumNodes; ++one) {
+    for (size_t another = 0; another < Cluster::kNumNodes; ++another) {
+      if ((group >> one & 1) != 0 && (group >> another & 1) == 0) pairs.emplace_back(one, another);
+    }
+  }
+  return pairs;
+}
+
 }  // namespace
 
 void Cluster::lift_later(const Fault& fault, std::function<void()> lift) {
@@ -112,14 +123,14 @@ void Cluster::drop_snapshots(size_t index) {
 
 // By hand; refused when it is the last one, or when nothing is wrong with it.
 void Cluster::change_child(const Fault& fault, ChildChange change) {
-  if (!volume_.target || !storage_[*volume_.target]->running()) return;
-  const auto nexus = engine(*volume_.target).nexuses->find(EngineProgram::nexus_name(volume_.spec));
+  const auto nexus = current_nexus();
   if (nexus == nullptr) return;
   const auto children = nexus->children();
-  const size_t drawn = fault.aim == Aim::kNode ? fault.parameter % children.size() : fault.node;
-  const std::string uuid = volume_.replicas[drawn % kNumStorage].uuid.to_string();
+  const std::string uuid = volume_.replicas[fault.node].uuid.to_string();
   const auto child =
-      std::ranges::find_if(children, [&](const auto& each) { return each.uri.ends_with("uuid=" + uuid); });
+      fault.aim == Aim::kNode
+          ? children.begin() + static_cast<ptrdiff_t>(fault.parameter % children.size())
+          : std::ranges::find_if(children, [&](const auto& each) { return each.uri.ends_with("uuid=" + uuid); });
   if (child == children.end()) return;
   sim::Node& target = *storage_[*volume_.target];
   const runtime::Reactor::Scope scope(target.reactor(0));
@@ -169,6 +180,37 @@ void Cluster::give_cue(Cue cue, size_t node) {
   }
 }
 
+// Nobody can be killed twice.
+bool Cluster::finds_its_object(const Fault& fault) {
+  sim::Node& storage = *storage_[fault.node];
+  switch (fault.kind) {
+    case FaultKind::kKillProcess:
+    case FaultKind::kClockJump:
+      return storage.running();
+    case FaultKind::kPowerLoss:
+      return storage.powered();
+    case FaultKind::kKillClient:
+    case FaultKind::kPowerLossClient:
+      return client_->running();
+    case FaultKind::kKillControl:
+      return control_->running();
+    case FaultKind::kStoreDown:
+      return store_->running();
+    case FaultKind::kPause:
+      return paused_by(fault).running();
+    case FaultKind::kDiskFull:
+    case FaultKind::kSnapshot:
+      return storage.running() && engine(fault.node).pools->find(kPoolName) != nullptr;
+    case FaultKind::kMoveVolume:
+      return volume_.target != fault.node;
+    case FaultKind::kFaultChild:
+    case FaultKind::kOnlineChild:
+      return current_nexus() != nullptr;
+    default:
+      return true;
+  }
+}
+
 void Cluster::apply(const Fault& drawn) {
   Fault fault = drawn;
   fault.node = node_of(drawn.aim, drawn.node % kNumStorage);
@@ -180,7 +222,7 @@ void Cluster::apply(const Fault& drawn) {
   sim::Network& network = world_.network();
   world_.note(fault.to_string());
   log::info("fault: {}", fault.to_string());
-  coverage_.count(fmt::format("fault {}", to_text(fault.kind)));
+  coverage_.count(fmt::format("fault {}{}", to_text(fault.kind), finds_its_object(fault) ? "" : ", in vain"));
   if (!fault.scene.empty()) coverage_.count(fmt::format("faults of scene {}", fault.scene));
   switch (fault.kind) {
     case FaultKind::kKillProcess:
@@ -217,7 +259,7 @@ void Cluster::apply(const Fault& drawn) {
       lift_later(fault, [this] { store_delay_ = {}; });
       break;
     case FaultKind::kPause: {
-      sim::Node& paused = fault.parameter % 4 == 0 ? other : storage;
+      sim::Node& paused = paused_by(fault);
       if (paused.running()) {
         paused.pause(fault.lasting);
         pauses_end_ = std::max(pauses_end_, world_.now() + fault.lasting);
@@ -228,11 +270,15 @@ void Cluster::apply(const Fault& drawn) {
       storage.jump_clock(milliseconds(fault.parameter % 60000));
       break;
     case FaultKind::kWriteErrors:
-      change_disk(index, [](sim::DiskFaults& disk) { disk.write_error = -EIO; });
+      change_disk(index, [&](sim::DiskFaults& disk) {
+        disk.write_error = -EIO;
+        disk.dirty_errors = fault.parameter % 2 == 0;
+      });
       lift_later(fault, [this, index] { change_disk(index, [](sim::DiskFaults& disk) { disk.write_error = 0; }); });
       break;
     case FaultKind::kSomeErrors:
       change_disk(index, [&](sim::DiskFaults& disk) {
+        disk.dirty_errors = fault.parameter / 5 % 2 == 0;
         disk.read_error_one_in = static_cast<uint32_t>(5 + fault.parameter % 50);
         disk.write_error_one_in = static_cast<uint32_t>(20 + fault.parameter % 500);
         disk.flush_error_one_in = static_cast<uint32_t>(fault.parameter % 3 * 20);
@@ -292,12 +338,10 @@ void Cluster::apply(const Fault& drawn) {
       });
       break;
     case FaultKind::kPartition: {
-      std::vector<const sim::Node*> group;
-      for (size_t i = 0; i < kNumNodes; ++i) {
-        if ((fault.parameter >> i & 1) != 0) group.push_back(&node(i));
-      }
-      network.partition(group);
-      lift_later(fault, [this] { world_.network().heal_all(); });
+      for (const auto& [one, another] : pairs_across(fault.parameter)) network.cut_both(node(one), node(another));
+      lift_later(fault, [this, group = fault.parameter] {
+        for (const auto& [one, another] : pairs_across(group)) world_.network().heal_both(node(one), node(another));
+      });
       break;
     }
     case FaultKind::kLoss: {

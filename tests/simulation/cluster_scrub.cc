@@ -1,5 +1,6 @@
-// Silent damage, once everything is healed: a few blocks of one replica rot on the medium. No read could tell; a scrub
-// has to find all of them and nothing else, and to repair them by the majority.
+// Silent damage, once everything is healed: a few blocks of one replica rot on the medium, and its disk loses a write
+// or puts it where another block lies. No read could tell; a scrub has to find all of them and nothing else, and to
+// repair them by the majority.
 #include <algorithm>
 #include <cstring>
 #include <set>
@@ -7,6 +8,8 @@
 #include "simulation/cluster.h"
 
 namespace cairn::simulation {
+
+using std::chrono::seconds;
 
 namespace {
 
@@ -29,6 +32,15 @@ Task<Result<std::vector<std::byte>>> flush_and_read(std::shared_ptr<nexus::Nexus
   co_return data;
 }
 
+// One block by a channel of its own.
+Task<nvme::Status> write_block(std::shared_ptr<nexus::Nexus> volume, uint64_t lba, std::vector<std::byte> data) {
+  auto channel = co_await volume->open_channel();
+  if (!channel) co_return nvme::Status::generic(nvme::GenericStatus::kInternalError);
+  iovec piece{data.data(), data.size()};
+  co_return co_await block::perform(**channel,
+                                    {.type = block::IoType::kWrite, .lba = lba, .num_blocks = 1, .data = {&piece, 1}});
+}
+
 // Where a disk holds one of these blocks.
 std::vector<uint64_t> find_blocks(const sim::FileSystem& files, const std::vector<std::span<const std::byte>>& blocks) {
   std::vector<uint64_t> offsets;
@@ -47,10 +59,45 @@ std::vector<uint64_t> find_blocks(const sim::FileSystem& files, const std::vecto
 
 }  // namespace
 
+// Adds to `damaged` what one disk has not got, or has got where it does not belong. `data`: what the volume held.
+std::string Cluster::misplace_writes(size_t node, const std::vector<std::byte>& data, std::set<uint64_t>& damaged) {
+  runtime::Random& random = world_.random();
+  // Until no region of the write-intent log is given back by itself: that would be lost as well.
+  wait_until([] { return false; }, seconds(10));
+  for (unsigned left = 2; left > 0; --left) {
+    const uint64_t lba = random.below(num_blocks()), victim = random.below(num_blocks());
+    const auto offsets =
+        find_blocks(storage_[node]->files(), {std::span(data).subspan(victim * kBlockBytes, kBlockBytes)});
+    const bool misdirected = victim != lba && !damaged.contains(victim) && offsets.size() == 1;
+    for (const bool badly : {false, true}) {
+      const auto write = client_state_.history.begin_write(lba, 1, false, false);
+      const sim::DiskCounters before = disk(node).counters();
+      if (badly && misdirected) {
+        disk(node).set_faults({.misdirect_write_one_in = 1, .misdirect_to = offsets.front()});
+      } else if (badly) {
+        disk(node).set_faults({.lose_write_one_in = 1});
+      }
+      const auto written =
+          run_on(*storage_[*volume_.target], write_block(current_nexus(), lba, BlockHistory::data_of(write)));
+      disk(node).set_faults({});
+      if (!written || !written->is_success()) return "scrub: a block cannot be written";
+      client_state_.history.acknowledge(write);
+      const sim::DiskCounters& after = disk(node).counters();
+      const uint64_t num_bad =
+          after.lost_writes - before.lost_writes + after.misdirected_writes - before.misdirected_writes;
+      if (num_bad != (badly ? 1 : 0)) return fmt::format("scrub: {} writes instead of one were misplaced", num_bad);
+    }
+    damaged.insert(lba);
+    if (misdirected) damaged.insert(victim);
+    coverage_.count(misdirected ? "fault misdirected_write" : "fault lost_write");
+  }
+  return {};
+}
+
 std::string Cluster::damage_and_scrub() {
   runtime::Random& random = world_.random();
   sim::Node& target = *storage_[*volume_.target];
-  const auto nexus = engine(*volume_.target).nexuses->find(EngineProgram::nexus_name(volume_.spec));
+  const auto nexus = current_nexus();
   if (nexus == nullptr) return "scrub: no nexus";
   const auto data = run_on(target, flush_and_read(nexus, num_blocks()));
   if (!data || !*data) return fmt::format("scrub: {}", data ? data->error().to_string() : "a read takes for ever");
@@ -68,6 +115,8 @@ std::string Cluster::damage_and_scrub() {
   for (const uint64_t offset : find_blocks(files, blocks)) {
     files.flip_bits(kDisk, offset + random.below(kBlockBytes), std::byte{0x10});
   }
+  coverage_.count("fault bit_rot", damaged.size());
+  if (auto wrong = misplace_writes(damaged_node, **data, damaged); !wrong.empty()) return wrong;
   {
     const runtime::Reactor::Scope scope(target.reactor(0));
     const auto started = nexus->start_scrub({.repair = nexus::ScrubRepair::kMajority, .source_uri = {}});

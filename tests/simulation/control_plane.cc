@@ -55,7 +55,7 @@ void ControlPlane::import_again(size_t index) {
   if (now - imported_at_[index] < kImportPatience) return;
   imported_at_[index] = now;
   ++site_.counters->pool_imports;
-  site_.restart_process(volume_.replicas[index].node);
+  site_.restart_process(volume_.replicas[index].node, true);
 }
 
 Task<> ControlPlane::look_after_nexus() {
@@ -149,7 +149,7 @@ Task<> ControlPlane::look_after_children(const NexusView& view) {
     if (child == view.children.end() || child->state != nexus::ChildState::kOpen) {
       if (now - replica.in_sync_at > kReplicaPatience && replica.node != target) {
         ++site_.counters->process_restarts;
-        site_.restart_process(replica.node);
+        site_.restart_process(replica.node, false);
         replica.in_sync_at = now;
         continue;
       }

@@ -62,8 +62,8 @@ struct ControlSite {
   ControlCounters* counters = nullptr;
   // Switches a machine off for good measure; it comes back after some time.
   std::function<void(size_t node)> fence_by_power;
-  // Starts the process of a node anew.
-  std::function<void(size_t node)> restart_process;
+  // Starts the process of a node anew: its pool has to be imported again, or its replica does not become healthy.
+  std::function<void(size_t node, bool for_its_pool)> restart_process;
   // From now on only these hosts reach the replica; nothing: it is being given to somebody else.
   std::function<void(const ReplicaEntry&, std::optional<std::vector<std::string>> hosts)> on_given;
   // A nexus begins with these replicas.

@@ -30,7 +30,7 @@ pool::PoolOptions pool_options(engine::Shares& shares) {
 
 }  // namespace
 
-EngineProgram::EngineProgram(sim::Node& node, sim::Node& store_node, uint64_t boot, const nexus::RebuildLimits& limits)
+EngineProgram::EngineProgram(sim::Node& node, sim::Node& store_node, uint64_t boot, const EngineOptions& drawn)
     : target({.boot_id = node.boot_id()}, reactors_of(node)),
       shares(target, {.address = *runtime::SocketAddress::ip(node.addresses().front(), kTargetPort),
                       .ptpl_dir = {},
@@ -49,7 +49,8 @@ EngineProgram::EngineProgram(sim::Node& node, sim::Node& store_node, uint64_t bo
   options.reactors = reactors_of(node);
   options.store = &store;
   options.save_attempts = 5;
-  options.rebuild.limits = limits;
+  options.rebuild.limits = drawn.rebuild_limits;
+  options.intent_log.min_region_bytes = drawn.log_region_bytes;
   options.first_zeroing_bytes = 16 << 10;  // so that some take several portions
   nexuses = std::make_unique<nexus::NexusRegistry>(devices, options);
 }

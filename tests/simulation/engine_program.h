@@ -36,9 +36,15 @@ struct NexusView {
 
 enum class ChildChange : uint8_t { kAdd, kOnline, kRemove, kRebuild, kOffline };
 
+// What differs from run to run.
+struct EngineOptions {
+  nexus::RebuildLimits rebuild_limits;
+  uint64_t log_region_bytes = 4 << 20;  // at least, of the write-intent log
+};
+
 class EngineProgram final : public sim::NodeProgram {
  public:
-  EngineProgram(sim::Node& node, sim::Node& store, uint64_t boot, const nexus::RebuildLimits& limits);
+  EngineProgram(sim::Node& node, sim::Node& store, uint64_t boot, const EngineOptions& options);
 
   static std::string host_nqn(const sim::Node& node) { return "nqn.2019-05.io.openebs:node-name:" + node.name(); }
   static std::string nexus_name(const VolumeSpec& volume) { return volume.uuid.to_string(); }

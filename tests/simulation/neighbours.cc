@@ -162,6 +162,26 @@ Task<> Neighbours::read(EngineProgram& engine, size_t node, std::string name, bo
       co_return;
     }
   }
+  if (all) co_await read_unwritten(**channel, node, name);
+}
+
+// A place in each cluster to which nothing was ever written.
+Task<> Neighbours::read_unwritten(block::Channel& channel, size_t node, std::string name) {
+  constexpr uint64_t kClusterBlocks = kClusterBytes / kBlockBytes;
+  constexpr uint64_t kWritten = kPiecesOfCluster * kPieceBlocks;
+  std::vector<std::byte> data(kPieceBlocks * kBlockBytes);
+  for (uint64_t cluster = 0; cluster < sites_[node].volumes[name].num_clusters; ++cluster) {
+    const uint64_t lba =
+        cluster * kClusterBlocks + kWritten + random_.below(kClusterBlocks - kWritten - kPieceBlocks + 1);
+    iovec piece{data.data(), data.size()};
+    const auto status = co_await block::perform(channel, {.lba = lba, .num_blocks = kPieceBlocks, .data = {&piece, 1}});
+    if (!status.is_success()) {
+      note_failure(fmt::format("{} cannot be read: {}", name, status.to_string()));
+    } else if (std::ranges::any_of(data, [](std::byte byte) { return byte != std::byte{0}; })) {
+      note_failure(fmt::format("{} on {}: blocks {} to {} hold something, and nobody wrote there", name,
+                               storage_[node]->name(), lba, lba + kPieceBlocks - 1));
+    }
+  }
 }
 
 Task<> Neighbours::verify(EngineProgram& engine, size_t node) {

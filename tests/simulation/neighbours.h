@@ -52,6 +52,7 @@ class Neighbours {
   Task<> destroy(EngineProgram& engine, size_t node, std::string name);
   Task<> write(EngineProgram& engine, size_t node, std::string name);
   Task<> read(EngineProgram& engine, size_t node, std::string name, bool all);
+  Task<> read_unwritten(block::Channel& channel, size_t node, std::string name);
   uint64_t place_of(uint64_t piece) const;
   // After a crash or an error it may be there or not.
   void look_for(EngineProgram& engine, size_t node);

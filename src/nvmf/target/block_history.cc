@@ -44,8 +44,8 @@ uint64_t BlockHistory::tag_in(std::span<const std::byte> block) {
 }
 
 BlockHistory::Version& BlockHistory::version_of(std::vector<Version>& versions, uint64_t begin) {
-  const auto found = std::find_if(versions.rbegin(), versions.rend(),
-                                  [&](const Version& version) { return version.begin <= begin; });
+  const auto found =
+      std::find_if(versions.rbegin(), versions.rend(), [&](const Version& version) { return version.begin <= begin; });
   CAIRN_CHECK(found != versions.rend() && found->begin == begin);
   return *found;
 }
@@ -74,6 +74,7 @@ void BlockHistory::fail(const Write& write) {
 
 std::string BlockHistory::check_read(uint64_t begin, uint64_t lba, std::span<const std::byte> data) {
   ++num_reads_;
+  const uint64_t now = ++clock_;
   CAIRN_CHECK(data.size() % kBlockSize == 0);
   std::array<std::byte, kBlockSize> expected;
   for (uint64_t i = lba; !data.empty(); ++i, data = data.subspan(kBlockSize)) {
@@ -86,16 +87,24 @@ std::string BlockHistory::check_read(uint64_t begin, uint64_t lba, std::span<con
 
     // The latest begin of a certain write that was over before the read began rules out what ended before it.
     const auto newest_first = blocks_.at(i) | std::views::reverse;
-    const auto newest = std::ranges::find_if(
-        newest_first, [&](const Version& version) { return version.certain && version.end < begin; });
+    const auto newest = std::ranges::find_if(newest_first, [&](const Version& version) {
+      return (version.certain && version.end < begin) || (version.seen != 0 && version.seen < begin);
+    });
     const uint64_t newest_certain = newest == newest_first.end() ? 0 : newest->begin;
-    bool possible = tag == 0 && newest_certain == 0;
-    possible = possible || std::ranges::any_of(newest_first, [&](const Version& version) {
-                 return version.tag == tag && (version.end == kRunning || version.end >= newest_certain);
-               });
-    if (!possible) {
-      return fmt::format("block {}: the write {}, older than one that was acknowledged (begun at {}, read at {})", i,
-                         tag, newest_certain, begin);
+    const bool untouched = tag == 0 && newest_certain == 0;
+    size_t num_possible = 0;
+    Version* read = nullptr;
+    for (Version& version : blocks_[i]) {
+      if (version.tag != tag || (version.end != kRunning && version.end < newest_certain)) continue;
+      ++num_possible;
+      read = &version;
+    }
+    // While it is under way, it may be in one place and not yet in another.
+    if (num_possible == 1 && !untouched && read->seen == 0 && read->end < begin) read->seen = now;
+    if (num_possible == 0 && !untouched) {
+      return fmt::format(
+          "block {}: the write {}, older than one that was acknowledged or read (begun at {}, read at {})", i, tag,
+          newest_certain, begin);
     }
   }
   return {};
@@ -119,7 +128,7 @@ void BlockHistory::crash(bool power_loss) {
   for (auto& versions : blocks_) {
     for (Version& version : versions) {
       if (version.end == kRunning) version.end = now;
-      if (power_loss && !version.durable) version.certain = false;
+      if (power_loss && !version.durable) version.certain = false, version.seen = 0;
     }
   }
 }
@@ -128,7 +137,7 @@ void BlockHistory::lose_volatile() {
   last_power_loss_ = ++clock_;
   for (auto& versions : blocks_) {
     for (Version& version : versions) {
-      if (!version.durable) version.certain = false;
+      if (!version.durable) version.certain = false, version.seen = 0;
     }
   }
 }

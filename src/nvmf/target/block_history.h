@@ -3,7 +3,8 @@
 //
 // A read may return the value of a write that began before the read ended, unless another write, certain to have
 // happened, lies wholly between the two. A write is certain when it was acknowledged; a power loss takes that from all
-// but those that were made durable (FUA, or a flush that began after their end).
+// but those that were made durable (FUA, or a flush that began after their end). What was read once the write
+// had ended has happened: what was over before that write began is not read again, unless power was lost.
 #pragma once
 
 #include <cstdint>
@@ -60,6 +61,7 @@ class BlockHistory {
     uint64_t end;
     bool certain;
     bool durable;
+    uint64_t seen = 0;  // when a read of it had ended; 0: none, or power was lost since
   };
   static void fill(std::span<std::byte> block, uint64_t tag, uint64_t lba);
   static uint64_t tag_in(std::span<const std::byte> block);

@@ -85,6 +85,22 @@ TEST(BlockHistory, APowerLossTakesWhatIsNotDurable) {
   EXPECT_THAT(read(history, BlockHistory::data_of(cached)), HasSubstr("older"));
 }
 
+TEST(BlockHistory, WhatWasReadAfterItFailedStays) {
+  BlockHistory history(8);
+  const auto before = write(history);
+  history.acknowledge(before);
+  const auto failed = write(history);
+  // Under way it may be in one place and not in another.
+  for (const auto& possible : {failed, before}) EXPECT_EQ(read(history, BlockHistory::data_of(possible)), "");
+  history.fail(failed);
+  for (const auto& possible : {before, failed}) EXPECT_EQ(read(history, BlockHistory::data_of(possible)), "");
+  EXPECT_THAT(read(history, BlockHistory::data_of(before)), HasSubstr("older"));
+  history.crash(false);
+  EXPECT_THAT(read(history, BlockHistory::data_of(before)), HasSubstr("older"));
+  history.crash(true);
+  for (const auto& possible : {before, failed}) EXPECT_EQ(read(history, BlockHistory::data_of(possible)), "");
+}
+
 TEST(BlockHistory, AKillTakesNothing) {
   BlockHistory history(8);
   const auto cached = write(history);

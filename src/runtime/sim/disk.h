@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/duration.h"
@@ -41,11 +42,13 @@ struct DiskFaults {
   uint32_t read_error_one_in = 0;  // -EIO for one read in so many; 0: none
   uint32_t write_error_one_in = 0;
   uint32_t flush_error_one_in = 0;
-  uint32_t lose_write_one_in = 0;       // acknowledged, never written
-  uint32_t misdirect_write_one_in = 0;  // acknowledged, written somewhere else on the same device
-  uint32_t slow_factor = 1;             // all latencies times this
-  bool hang = false;                    // operations do not complete until this is taken back (Disk::set_faults)
-  uint32_t stall_one_in = 0;            // one operation in so many takes up to `longest_stall`, those after it do not
+  bool dirty_errors = false;               // a write that ends with an error may have happened, whole or in part
+  uint32_t lose_write_one_in = 0;          // acknowledged, never written
+  uint32_t misdirect_write_one_in = 0;     // acknowledged, written somewhere else on the same device
+  std::optional<uint64_t> misdirect_to{};  // there, instead of anywhere
+  uint32_t slow_factor = 1;                // all latencies times this
+  bool hang = false;                       // operations do not complete until this is taken back (Disk::set_faults)
+  uint32_t stall_one_in = 0;  // one operation in so many takes up to `longest_stall`, those after it do not
   Duration longest_stall{};
 };
 

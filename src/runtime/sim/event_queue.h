@@ -1,7 +1,7 @@
 // What will happen in the simulated world, ordered by time; equal times in the order they were scheduled.
 //
-// A heap with four children a node, in which every event knows its place: a quarter of them is cancelled long before its
-// time (a reactor's next timer, as soon as it gets work), and would otherwise be most of the heap.
+// A heap with four children a node, in which every event knows its place: a quarter of them is cancelled long before
+// its time (a reactor's next timer, as soon as it gets work), and would otherwise be most of the heap.
 #pragma once
 
 #include <cstdint>

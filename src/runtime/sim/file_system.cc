@@ -342,6 +342,7 @@ int64_t FileSystem::perform(Operation& operation) {
         result = -ENOSPC;
       }
       if (result == 0) return perform_write(operation, length);
+      if (error != 0 && inode.disk.faults().dirty_errors) perform_in_part(operation, inode.disk.random_);
       node_.trace(kWriteFailed, operation.path, op.offset, op.length, static_cast<uint64_t>(-result));
       return result;
     }
@@ -355,7 +356,10 @@ int64_t FileSystem::perform(Operation& operation) {
     case FileOp::Kind::kUnmap:
     case FileOp::Kind::kWriteZeroes:
       node_.trace(kUnmapEvent, operation.path, op.offset, op.length, static_cast<uint64_t>(-error));
-      if (error != 0) return error;
+      if (error != 0) {
+        if (inode.disk.faults().dirty_errors) perform_in_part(operation, inode.disk.random_);
+        return error;
+      }
       const uint64_t before = inode.store.allocated_bytes();
       // Zeroes may be written beyond the end of a file, as fallocate does; holes are only punched inside.
       if (op.kind == FileOp::Kind::kWriteZeroes && inode.type == Inode::Type::kFile && op.offset + op.length > size) {
@@ -385,7 +389,7 @@ int64_t FileSystem::perform_write(Operation& operation, uint64_t length) {
   }
   if (one_in(disk.faults().misdirect_write_one_in) && inode.store.size() > length) {
     const uint64_t block = inode.logical_block_size;
-    offset = disk.random_.below((inode.store.size() - length) / block + 1) * block;
+    offset = disk.faults().misdirect_to.value_or(disk.random_.below((inode.store.size() - length) / block + 1) * block);
     ++disk.counters_.misdirected_writes;
     node_.trace(kMisdirected, operation.path, operation.op->offset, length, offset);
   }
@@ -401,30 +405,39 @@ int64_t FileSystem::perform_write(Operation& operation, uint64_t length) {
 
 // --- crashes
 
-// An operation whose process or machine died: a write may have happened, whole or in part.
+// An operation whose process or machine died.
 void FileSystem::interrupt(Operation& operation) {
-  const FileOp& op = *operation.op;
-  Inode& inode = *operation.inode;
-  if (op.kind == FileOp::Kind::kWrite && op.length > 0 && !random_.one_in(3)) {
-    const uint32_t unit = inode.disk.options().tear_unit;
-    uint64_t length = op.length;
-    if (inode.type == Inode::Type::kBlockDevice) {
-      length = op.offset >= inode.store.size() ? 0 : std::min(length, inode.store.size() - op.offset);
-    }
-    uint64_t kept = length;
-    if (random_.one_in(2)) {
-      const uint64_t end_unit = (op.offset + random_.below(length + 1)) / unit * unit;
-      kept = end_unit > op.offset ? end_unit - op.offset : 0;
-    }
-    std::vector<std::byte> data = gather(op);
-    data.resize(kept);
-    const uint64_t before = inode.store.allocated_bytes();
-    if (kept > 0) inode.store.write(op.offset, std::move(data));
-    inode.disk.used_bytes_ += inode.store.allocated_bytes() - before;
-    node_.trace(kInterrupted, operation.path, op.offset, op.length, kept);
-  }
+  perform_in_part(operation, random_);
   operation.unlink();
   delete &operation;
+}
+
+// What writes or zeroes, and did not end well, may have happened all the same, whole or up to some place.
+void FileSystem::perform_in_part(const Operation& operation, Random& random) {
+  const FileOp& op = *operation.op;
+  Inode& inode = *operation.inode;
+  if (op.kind == FileOp::Kind::kRead || op.kind == FileOp::Kind::kFlush || op.length == 0 || random.one_in(3)) return;
+  const bool writes = op.kind == FileOp::Kind::kWrite;
+  const uint32_t unit = inode.disk.options().tear_unit;
+  uint64_t length = op.length;
+  if (inode.type == Inode::Type::kBlockDevice || !writes) {
+    length = op.offset >= inode.store.size() ? 0 : std::min(length, inode.store.size() - op.offset);
+  }
+  uint64_t kept = length;
+  if (random.one_in(2)) {
+    const uint64_t end_unit = (op.offset + random.below(length + 1)) / unit * unit;
+    kept = end_unit > op.offset ? end_unit - op.offset : 0;
+  }
+  const uint64_t before = inode.store.allocated_bytes();
+  if (kept > 0 && writes) {
+    std::vector<std::byte> data = gather(op);
+    data.resize(kept);
+    inode.store.write(op.offset, std::move(data));
+  } else if (kept > 0) {
+    inode.store.zero(op.offset, kept);
+  }
+  inode.disk.used_bytes_ += inode.store.allocated_bytes() - before;
+  node_.trace(kInterrupted, operation.path, op.offset, op.length, kept);
 }
 
 void FileSystem::crash(CrashKind kind) {

@@ -126,6 +126,7 @@ class FileSystem {
   int64_t perform(Operation& operation);
   int64_t perform_write(Operation& operation, uint64_t length);
   void interrupt(Operation& operation);
+  void perform_in_part(const Operation& operation, Random& random);
   void clear_bad(Inode& inode, uint64_t offset, uint64_t length);
   InodeRef find(const std::string& path) const;
 

@@ -371,11 +371,14 @@ TEST_F(FileSystemTest, InjectedErrorsComeOutWhereTheyWerePut) {
               EXPECT_TRUE(co_await file->write(0, filled(512, 2)));
               disk.set_faults({.misdirect_write_one_in = 1});
               EXPECT_TRUE(co_await file->write(0, filled(512, 3)));
+              disk.set_faults({.misdirect_write_one_in = 1, .misdirect_to = 1024});
+              EXPECT_TRUE(co_await file->write(0, filled(512, 6)));
               disk.set_faults({});
               EXPECT_TRUE(co_await file->read(0, into));
               EXPECT_EQ(into[0], std::byte{0});
+              EXPECT_TRUE(std::ranges::equal(std::span(into).subspan(1024, 512), filled(512, 6)));
               EXPECT_EQ(disk.counters().lost_writes, 1u);
-              EXPECT_EQ(disk.counters().misdirected_writes, 1u);
+              EXPECT_EQ(disk.counters().misdirected_writes, 2u);
 
               EXPECT_TRUE(co_await file->write(0, filled(512, 4)));
               files.flip_bits("/dev/sda", 100, std::byte{0x10});
@@ -383,6 +386,53 @@ TEST_F(FileSystemTest, InjectedErrorsComeOutWhereTheyWerePut) {
               EXPECT_EQ(into[100] ^ filled(512, 4)[100], std::byte{0x10});
             }(*this)),
             RunResult::kDone);
+}
+
+// The first sector that does not hold the tag of all before it; 16: none.
+Task<size_t> sectors_with(File& file, uint64_t tag) {
+  std::vector<std::byte> content(16 * kSector);
+  EXPECT_TRUE(co_await file.read(0, content));
+  const auto wanted = filled(kSector, tag);
+  size_t count = 0;
+  while (count < 16 && std::ranges::equal(std::span(content).subspan(count * kSector, kSector), wanted)) ++count;
+  co_return count;
+}
+
+// One that failed, or whose process died, has happened whole, up to some sector, or not at all.
+TEST_F(FileSystemTest, WhatDidNotEndWellMayHaveHappened) {
+  std::set<size_t> failed, zeroed, interrupted;
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    build(seed);
+    ASSERT_EQ(run([](FileSystemTest& test, std::set<size_t>& write, std::set<size_t>& zero) -> Task<> {
+                Disk& disk = test.node->files().disk_of("/dev/sda");
+                auto file = co_await test.open("/dev/sda", {});
+                disk.set_faults({.write_error = -EIO, .dirty_errors = true});
+                EXPECT_FALSE(co_await file->write(0, filled(16 * kSector, 7)));
+                write.insert(co_await sectors_with(*file, 7));
+                disk.set_faults({});
+                EXPECT_TRUE(co_await file->write(0, filled(16 * kSector, 8)));
+                disk.set_faults({.write_error = -EIO, .dirty_errors = true});
+                EXPECT_EQ(co_await submit(*file, FileOp::Kind::kWriteZeroes, 0, 16 * kSector), -EIO);
+                zero.insert(co_await sectors_with(*file, 0));
+                disk.set_faults({});
+                EXPECT_TRUE(co_await file->write(0, filled(16 * kSector, 9)));
+                disk.set_faults({.hang = true});
+                static_cast<void>(co_await submit(*file, FileOp::Kind::kWriteZeroes, 0, 16 * kSector));
+              }(*this, failed, zeroed)),
+              RunResult::kDeadlock);
+    node->crash(CrashKind::kKill);
+    node->files().disk_of("/dev/sda").set_faults({});
+    node->start();
+    ASSERT_EQ(run([](FileSystemTest& test, std::set<size_t>& zero) -> Task<> {
+                auto file = co_await test.open("/dev/sda", {});
+                zero.insert(co_await sectors_with(*file, 0));
+              }(*this, interrupted)),
+              RunResult::kDone);
+  }
+  for (const auto& seen : {failed, zeroed, interrupted}) {
+    EXPECT_TRUE(seen.contains(0) && seen.contains(16));
+    EXPECT_GT(seen.size(), 4u);
+  }
 }
 
 TEST_F(FileSystemTest, AFullFileSystemRefusesNewBlocksOnly) {
