@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "nvmf/host/nvme_device.h"
 #include "nvmf/host/nvmf_scheme.h"
 
 namespace cairn::simulation {
@@ -41,8 +42,9 @@ void ClientState::settle_limbo(TimePoint before) {
   }
 }
 
-ClientProgram::ClientProgram(sim::Node& node, ClientState& state, const ClientOptions& options, std::string uri)
-    : node_(node), state_(state), options_(options), uri_(std::move(uri)) {
+ClientProgram::ClientProgram(sim::Node& node, ClientState& state, const ClientOptions& options,
+                             std::function<std::string(const std::set<size_t>&)> uri)
+    : node_(node), state_(state), options_(options), uri_of_(std::move(uri)) {
   nvmf::host::ConnectionOptions initiator;
   initiator.host = nvmf::host::make_host_identity("nqn.2014-08.org.nvmexpress:" + node.name(), {});
   nvmf::host::add_nvmf_schemes(devices_, initiator);
@@ -57,32 +59,47 @@ void ClientProgram::on_removed(block::Device&) {
 // Connects; when the device is gone, connects again.
 Task<> ClientProgram::run() {
   while (!state_.closing) {
-    auto device = co_await devices_.create(uri_);
+    version_in_use_ = state_.paths_version;
+    const std::string uri = uri_of_(state_.shunned);
+    auto device = co_await devices_.create(uri);
     if (!device) {
       if (!co_await runtime::sleep_for(std::chrono::milliseconds(300))) co_return;
       continue;
     }
     device_ = std::move(*device);
     device_->add_listener(*this);
-    gone_ = false;
+    gone_ = version_in_use_ != state_.paths_version;
     ++state_.num_connects;
     state_.connected = true;
-    for (size_t i = 0; i < options_.workers && !state_.stopping; ++i) {
+    for (size_t i = 0; i < options_.workers && !state_.stopping && !gone_; ++i) {
       ++num_workers_;
       ++state_.num_workers;
       runtime::Reactor::current().spawn("client worker", work(i));
     }
-    while (num_workers_ > 0 || (state_.stopping && !state_.closing && !gone_)) {
+    while (num_workers_ > 0 || aborting_ || (state_.stopping && !state_.closing && !gone_)) {
       static_cast<void>(co_await runtime::sleep_for(std::chrono::milliseconds(50)));
     }
     state_.connected = false;
     unlink();
     device_.reset();
-    if (auto removed = co_await devices_.destroy(uri_); !removed) {
+    if (auto removed = co_await devices_.destroy(uri); !removed) {
       state_.note_failure("client: " + removed.error().to_string());
     }
   }
   state_.closed = true;
+}
+
+Task<Result<bool>> ClientProgram::change_paths() {
+  if (auto volume = std::dynamic_pointer_cast<nvmf::host::NvmeDevice>(device_); volume != nullptr && !gone_) {
+    aborting_ = true;  // as long as a controller that cannot be reached may execute what it was sent
+    volume->announce_removal();
+    co_await volume->abort_io();
+    aborting_ = false;
+  }
+  while (version_in_use_ != state_.paths_version) {
+    if (auto slept = co_await runtime::sleep_for(std::chrono::milliseconds(20)); !slept) co_return fail(slept.error());
+  }
+  co_return true;
 }
 
 Task<> ClientProgram::work(size_t index) {

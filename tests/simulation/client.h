@@ -1,11 +1,13 @@
-// A client node: an NVMe/TCP initiator connected to the volume's target by a path to each storage node, and workers
-// that write tagged blocks and check what they read.
+// A client node: an NVMe/TCP initiator connected to the volume's target by a path to each storage node but those that
+// it is told to shun, and workers that write tagged blocks and check what they read.
 //
 // What the checker knows lives in ClientState, outside of the node, and survives its crashes.
 #pragma once
 
+#include <functional>
 #include <list>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -60,6 +62,9 @@ struct ClientState {
   uint64_t num_unmaps = 0;
   Duration longest{};  // an operation took
   std::string failure;
+  // Storage nodes to which it has no path, by the control plane; survives the client as what is written in the cluster.
+  std::set<size_t> shunned;
+  uint64_t paths_version = 0;  // of that
 
   void note_failure(std::string what) {
     if (failure.empty() && !what.empty()) failure = std::move(what);
@@ -73,11 +78,15 @@ struct ClientState {
 
 class ClientProgram final : public sim::NodeProgram, private block::DeviceListener {
  public:
-  ClientProgram(sim::Node& node, ClientState& state, const ClientOptions& options, std::string uri);
+  // `uri`: of the volume by these paths; empty: there is none.
+  ClientProgram(sim::Node& node, ClientState& state, const ClientOptions& options,
+                std::function<std::string(const std::set<size_t>& shunned)> uri);
   ~ClientProgram() override { unlink(); }
 
   // All of the volume, by a channel of its own. Errors are failures.
   Task<> verify();
+  // Returns when it uses only what state.shunned leaves. What was under way has ended, with errors.
+  Task<Result<bool>> change_paths();
 
  private:
   Task<> run();
@@ -92,10 +101,12 @@ class ClientProgram final : public sim::NodeProgram, private block::DeviceListen
   sim::Node& node_;
   ClientState& state_;
   const ClientOptions options_;
-  const std::string uri_;
+  const std::function<std::string(const std::set<size_t>&)> uri_of_;
+  uint64_t version_in_use_ = UINT64_MAX;  // of the paths
   block::Registry devices_;
   std::shared_ptr<block::Device> device_;
   bool gone_ = false;
+  bool aborting_ = false;
   size_t num_workers_ = 0;
 };
 

@@ -64,10 +64,21 @@ Cluster::Cluster(const ClusterOptions& options)
   // Of a hundred regions or of two.
   constexpr uint64_t kLogRegions[] = {64 << 10, 256 << 10, 4 << 20};
   engine_options_.log_region_bytes = kLogRegions[world_.random().below(std::size(kLogRegions))];
+  store_content_.refuses_sealed = world_.random().one_in(2);
   site_.storage = storage_;
   site_.store = store_;
   site_.volume = &volume_;
+  site_.client = client_;
   site_.counters = &control_counters_;
+  site_.allow_path = [this](size_t node, bool may) {
+    ++client_state_.paths_version;
+    if (may) {
+      client_state_.shunned.erase(node);
+    } else {
+      client_state_.shunned.insert(node);
+    }
+  };
+  site_.change_paths = [this] { return client_->program<ClientProgram>().change_paths(); };
   site_.fence_by_power = [this](size_t index) {
     note_late_remedy(fmt::format("{} had to be switched off", storage_[index]->name()));
     crash_storage(index, sim::CrashKind::kPowerLoss);
@@ -135,13 +146,19 @@ void Cluster::start_control() {
 
 void Cluster::start_client() {
   if (client_->running()) return;
-  std::string uri = fmt::format("nvmf+tcp://{}:{}/{}?uuid={}&paths=", storage_[0]->addresses().front(), kTargetPort,
-                                EngineProgram::nexus_nqn(volume_.spec), volume_.spec.uuid.to_string());
-  for (size_t i = 1; i < kNumStorage; ++i) {
-    uri += fmt::format("{}{}:{}", i > 1 ? "," : "", storage_[i]->addresses().front(), kTargetPort);
-  }
-  client_->start([this, uri](sim::Node& node) {
-    return std::make_unique<ClientProgram>(node, client_state_, client_options_, uri);
+  auto uri_of = [this](const std::set<size_t>& shunned) {
+    std::string uri;
+    for (size_t i = 0; i < kNumStorage; ++i) {
+      if (shunned.contains(i)) continue;
+      const std::string address = fmt::format("{}:{}", storage_[i]->addresses().front(), kTargetPort);
+      uri += !uri.empty() ? address + ","
+                          : fmt::format("nvmf+tcp://{}/{}?uuid={}&paths=", address,
+                                        EngineProgram::nexus_nqn(volume_.spec), volume_.spec.uuid.to_string());
+    }
+    return uri.ends_with("paths=") ? uri.substr(0, uri.rfind('&')) : uri.substr(0, uri.empty() ? 0 : uri.size() - 1);
+  };
+  client_->start([this, uri_of](sim::Node& node) {
+    return std::make_unique<ClientProgram>(node, client_state_, client_options_, uri_of);
   });
 }
 
@@ -334,8 +351,8 @@ std::string Cluster::heal() {
     return std::ranges::none_of(client_state_.operations, [&](const auto& each) { return each.since <= healed; });
   };
   auto whole = [&] {
-    return whole_since_ && world_.now() - *whole_since_ >= kStableTime && served() &&
-           client_state_.history.num_writes() > writes + 20;
+    return volume_.left_behind.empty() && client_state_.shunned.empty() && whole_since_ &&
+           world_.now() - *whole_since_ >= kStableTime && served() && client_state_.history.num_writes() > writes + 20;
   };
   if (!wait_until(whole, kHealingLimit)) {
     if (!client_state_.failure.empty()) return client_state_.failure;
@@ -394,6 +411,7 @@ std::string Cluster::run() {
   coverage_.count("nexuses made of several children", control_counters_.nexuses_made_of_several);
   coverage_.count("moves", control_counters_.moves);
   coverage_.count("nodes fenced by power", control_counters_.power_fences);
+  coverage_.count("nexuses left behind", control_counters_.left_behind);
   coverage_.count("children added", control_counters_.children_added);
   coverage_.count("children brought online", control_counters_.children_onlined);
   coverage_.count("children removed", control_counters_.children_removed);
@@ -404,6 +422,7 @@ std::string Cluster::run() {
   coverage_.count("pools imported again after an error", control_counters_.pool_imports);
   coverage_.count("records saved", store_content_.num_saves);
   coverage_.count("records refused", store_content_.num_refused);
+  coverage_.count("records of nexuses left behind", store_content_.num_ignored);
   coverage_.count("records that came late", store_content_.num_outdated);
   return problem;
 }

@@ -20,6 +20,7 @@ ControlPlane::ControlPlane(sim::Node& node, const ControlSite& site)
 Task<> ControlPlane::run() {
   runtime::Random& random = runtime::Reactor::current().random();
   for (;;) {
+    co_await look_after_left_behind();
     co_await prepare_replicas();
     co_await look_after_nexus();
     if (!volume_.target) co_await make_nexus();
@@ -43,7 +44,7 @@ Task<> ControlPlane::prepare_replicas() {
             return engine.make_replica(spec, name);
           });
     }
-    ready_[i] = there.has_value();
+    ready_[i] = there.has_value() && !volume_.left_behind.contains(replica.node);
     if (!there && there.error().code() == Code::kDataLoss) import_again(i);
     if (!there) log::debug("control: replica {}: {}", replica.name, there.error().to_string());
   }
@@ -61,6 +62,7 @@ void ControlPlane::import_again(size_t index) {
 Task<> ControlPlane::look_after_nexus() {
   if (!volume_.target) co_return;
   const size_t target = *volume_.target;
+  if (volume_.wanted_target && volume_.left_behind.contains(*volume_.wanted_target)) volume_.wanted_target.reset();
   auto view = co_await call<NexusView>(
       node_, *site_.storage[target], kCallTimeout,
       [node = site_.storage[target], spec = volume_.spec] { return node->program<EngineProgram>().view_nexus(spec); });
@@ -73,8 +75,7 @@ Task<> ControlPlane::look_after_nexus() {
     } else if (!unreachable_since_) {
       unreachable_since_ = now;
     } else if (now - *unreachable_since_ > kNodePatience) {
-      ++site_.counters->power_fences;
-      site_.fence_by_power(target);
+      co_await give_up_on(target);
       volume_.target.reset();
       unreachable_since_.reset();
     }
@@ -94,6 +95,38 @@ Task<> ControlPlane::look_after_nexus() {
   auto destroyed = co_await ask(target, kLongCallTimeout,
                                 [spec = volume_.spec](EngineProgram& engine) { return engine.destroy_nexus(spec); });
   if (destroyed) volume_.target.reset();
+}
+
+// Its nexus may live on where no host asks it for anything. If that cannot be had, its machine is switched off.
+Task<> ControlPlane::give_up_on(size_t target) {
+  if (runtime::Reactor::current().random().one_in(2)) {
+    volume_.left_behind.insert(target);
+    if (co_await change_path(target, false)) {
+      ++site_.counters->left_behind;
+      co_return;
+    }
+    volume_.left_behind.erase(target);
+    static_cast<void>(co_await change_path(target, true));
+  }
+  ++site_.counters->power_fences;
+  site_.fence_by_power(target);
+}
+
+// False: nobody knows what the client does.
+Task<bool> ControlPlane::change_path(size_t target, bool may) {
+  site_.allow_path(target, may);
+  const auto changed = co_await call<bool>(node_, *site_.client, kPathTimeout, site_.change_paths);
+  co_return changed || changed.error().code() == Code::kUnavailable;  // it begins with what it may use
+}
+
+Task<> ControlPlane::look_after_left_behind() {
+  for (const size_t node : std::set<size_t>(volume_.left_behind)) {
+    const auto destroyed = co_await ask(
+        node, kCallTimeout, [spec = volume_.spec](EngineProgram& engine) { return engine.destroy_nexus(spec); });
+    if (!destroyed && destroyed.error().code() != Code::kUnavailable) continue;
+    volume_.left_behind.erase(node);
+    static_cast<void>(co_await change_path(node, true));
+  }
 }
 
 void ControlPlane::note_view(const NexusView& view) {
@@ -197,9 +230,14 @@ Task<> ControlPlane::make_nexus() {
   for (const size_t index : candidates) first.push_back(&volume_.replicas[index]);
   std::swap(first.front(), first[random.below(first.size())]);
   if (random.one_in(2)) first.resize(1);
-  const size_t target = volume_.wanted_target ? *volume_.wanted_target
-                        : random.one_in(2)    ? first.front()->node
-                                              : random.below(site_.storage.size());
+  std::vector<size_t> targets;
+  for (size_t i = 0; i < site_.storage.size(); ++i) {
+    if (!volume_.left_behind.contains(i)) targets.push_back(i);
+  }
+  const size_t target = volume_.wanted_target && !volume_.left_behind.contains(*volume_.wanted_target)
+                            ? *volume_.wanted_target
+                        : random.one_in(2) ? first.front()->node
+                                           : targets[random.below(targets.size())];
   std::vector<std::string> uris;
   for (const ReplicaEntry* replica : first) {
     if (!co_await give_to(*replica, target)) {

@@ -4,7 +4,10 @@
 // Each round, a second apart: pools are imported, replicas made; the nexus is looked at; children that left are brought
 // back; a volume whose nexus is gone gets another one:
 //
-//   1. The old nexus must be dead: destroyed, its process gone, or, when its node does not answer, fenced by power.
+//   1. The old nexus must be dead or out of reach: destroyed, its process gone, or, when its node does not answer,
+//   fenced
+//      by power, or left behind: the host is told to use no path to it any more, and it is destroyed when its node is
+//      back.
 //   2. Its record in the store is sealed and read.
 //   3. It begins with replicas that the record calls healthy, one of them or all that are there. They are exported to
 //      the new node only, which returns when nothing that others have sent is under way any more.
@@ -13,6 +16,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -40,6 +44,7 @@ struct VolumeRecord {
   bool instance_sealed = true;
   std::vector<std::string> healthy;  // UUIDs, by the last sealed record; empty: none was written, all are blank
   std::optional<size_t> wanted_target;
+  std::set<size_t> left_behind;  // nodes that did not answer, and on which an older nexus may live on
   std::string health_key() const { return fmt::format("{}/{}", spec.uuid.to_string(), instance); }
 };
 
@@ -48,6 +53,7 @@ struct ControlCounters {
   uint64_t nexuses_made_of_several = 0;
   uint64_t moves = 0;
   uint64_t power_fences = 0;
+  uint64_t left_behind = 0;
   uint64_t children_added = 0;
   uint64_t children_onlined = 0;
   uint64_t children_removed = 0;
@@ -58,8 +64,13 @@ struct ControlCounters {
 struct ControlSite {
   std::vector<sim::Node*> storage;
   sim::Node* store = nullptr;
+  sim::Node* client = nullptr;
   VolumeRecord* volume = nullptr;
   ControlCounters* counters = nullptr;
+  // Whether the host may have a path to that node; a running client is told apart.
+  std::function<void(size_t node, bool may)> allow_path;
+  // What it is told then.
+  std::function<Task<Result<bool>>()> change_paths;
   // Switches a machine off for good measure; it comes back after some time.
   std::function<void(size_t node)> fence_by_power;
   // Starts the process of a node anew: its pool has to be imported again, or its replica does not become healthy.
@@ -80,6 +91,7 @@ class ControlPlane final : public sim::NodeProgram {
   static constexpr Duration kRound = std::chrono::seconds(1);
   static constexpr Duration kCallTimeout = std::chrono::seconds(3);
   static constexpr Duration kLongCallTimeout = std::chrono::seconds(15);
+  static constexpr Duration kPathTimeout = std::chrono::seconds(30);   // longer than a keep-alive
   static constexpr Duration kNodePatience = std::chrono::seconds(20);  // then its node is fenced by power
   static constexpr Duration kImportPatience = std::chrono::seconds(10);
   static constexpr Duration kReplicaPatience = std::chrono::seconds(90);  // then its process is started anew
@@ -87,6 +99,9 @@ class ControlPlane final : public sim::NodeProgram {
   Task<> run();
   Task<> prepare_replicas();
   Task<> look_after_nexus();
+  Task<> give_up_on(size_t target);
+  Task<bool> change_path(size_t target, bool may);
+  Task<> look_after_left_behind();
   Task<> look_after_children(const NexusView& view);
   void import_again(size_t index);
   Task<> make_nexus();

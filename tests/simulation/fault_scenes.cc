@@ -19,6 +19,8 @@ class Scene {
  public:
   Scene(Duration at, const PlanOptions& options, Random& random)
       : random(random),
+        store(options.num_storage),
+        control(options.num_storage + 1),
         client(options.num_nodes - 1),
         at_(at),
         node_(random.below(options.num_storage)),
@@ -52,7 +54,10 @@ class Scene {
   Duration absence() { return between(random, 200, random.one_in(2) ? 1500 : 12000); }
 
   Random& random;
-  const size_t client;  // the last of all nodes
+  // Behind the storage nodes.
+  const size_t store;
+  const size_t control;
+  const size_t client;
   std::vector<Fault> faults;
 
  private:
@@ -223,6 +228,29 @@ void no_space(Scene& scene) {
   scene.add(FaultKind::kSnapshot, Aim::kOther, between(scene.random, 0, 5000));
 }
 
+// The control plane does not reach the nexus, which is at work, and replaces it while it lives on.
+void left_alone(Scene& scene) {
+  const Duration away = between(scene.random, 26000, 40000);
+  if (scene.random.one_in(4)) {
+    scene.add(FaultKind::kIsolate, Aim::kNexus, away);
+  } else {
+    scene.add(FaultKind::kCutLink, Aim::kNexus, away).other = scene.control;
+    if (scene.random.one_in(2)) scene.add(FaultKind::kCutLink, Aim::kNexus, away).other = scene.store;
+  }
+  scene.wait(10000, 23000);
+  if (scene.random.one_in(2)) {
+    scene.add(FaultKind::kFaultChild, Aim::kOther);
+    scene.wait(0, 1500);
+    scene.add(FaultKind::kOnlineChild, Aim::kOther);
+  } else {
+    scene.add_between(FaultKind::kSlowLink, between(scene.random, 8000, 16000));
+  }
+  scene.add(FaultKind::kDiskStalls, scene.random.one_in(2) ? Aim::kNexus : Aim::kOther,
+            between(scene.random, 8000, 16000));
+  scene.add_on(Cue::kNexusBegins, 3000, FaultKind::kKillProcess, scene.random.one_in(2) ? Aim::kNexus : Aim::kOther,
+               scene.absence());
+}
+
 struct KnownScene {
   std::string_view name;
   void (*draw)(Scene&);
@@ -243,6 +271,7 @@ constexpr KnownScene kScenes[] = {
     {"dark_while_changing", dark_while_changing},
     {"dark_while_allocating", dark_while_allocating},
     {"no_space", no_space},
+    {"left_alone", left_alone},
 };
 
 }  // namespace

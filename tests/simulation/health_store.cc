@@ -6,6 +6,10 @@ Task<Result<HealthStoreServer::PutAnswer>> HealthStoreServer::put_if(std::string
                                                                      uint64_t revision) {
   if (delay_ > Duration{}) static_cast<void>(co_await runtime::sleep_for(delay_));
   if (content_.sealed.contains(key)) {
+    if (!content_.refuses_sealed) {
+      ++content_.num_ignored;
+      co_return PutAnswer{.done = true, .revision = revision};
+    }
     ++content_.num_refused;
     co_return fail(Code::kFailedPrecondition, fmt::format("record {} is sealed", key));
   }

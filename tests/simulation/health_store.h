@@ -1,8 +1,8 @@
 // The simulated etcd: a node that keeps health records, and the engine's way to it. What it has acknowledged is never
 // lost (a quorum has it), but it can be away, slow, or unreachable, and an answer can be lost.
 //
-// A record is sealed by the control plane when a volume moves on: from then on it cannot be replaced, so an old nexus
-// that still lives can no longer take a child out of it and go on without.
+// A record is sealed by the control plane when a volume moves on: what an old nexus that still lives saves from then on
+// counts for nothing, whether it is told so or not.
 #pragma once
 
 #include <map>
@@ -21,8 +21,10 @@ struct StoreContent {
   std::map<std::string, HealthRecord> records;
   std::map<std::string, uint64_t> revisions;  // of the records: how often each was written
   std::set<std::string> sealed;
+  bool refuses_sealed = true;  // else it takes what comes, and nobody looks at it any more
   uint64_t num_saves = 0;
   uint64_t num_refused = 0;   // because sealed
+  uint64_t num_ignored = 0;   // although sealed
   uint64_t num_outdated = 0;  // another save came before
   std::function<void(const std::string& key, const HealthRecord&)> on_saved;
 };
