@@ -31,6 +31,7 @@ Cluster::Cluster(const ClusterOptions& options)
       filled_(kNumStorage),
       snapshotted_(kNumStorage),
       num_by_hand_(kNumStorage),
+      allocated_clusters_(kNumStorage),
       neighbours_(runtime::Random(options.seed + 1).next(), [this](size_t node) { give_cue(Cue::kPoolChanges, node); }),
       world_({.seed = options.seed, .trace_text = options.trace_text}) {
   for (size_t i = 0; i < kNumStorage; ++i) {
@@ -64,6 +65,8 @@ Cluster::Cluster(const ClusterOptions& options)
   // Of a hundred regions or of two.
   constexpr uint64_t kLogRegions[] = {64 << 10, 256 << 10, 4 << 20};
   engine_options_.log_region_bytes = kLogRegions[world_.random().below(std::size(kLogRegions))];
+  // Zeroes in many small portions, or whole clusters, which are given back to the pool.
+  engine_options_.first_zeroing_bytes = world_.random().one_in(2) ? 16 << 10 : 1 << 20;
   store_content_.refuses_sealed = world_.random().one_in(2);
   site_.storage = storage_;
   site_.store = store_;
@@ -405,6 +408,7 @@ std::string Cluster::run() {
   coverage_.count("writes", client_state_.history.num_writes());
   coverage_.count("reads", client_state_.history.num_reads());
   coverage_.count("flushes", client_state_.num_flushes);
+  coverage_.count("zeroed or trimmed", client_state_.num_unmaps);
   coverage_.count("errors to the client", client_state_.num_errors);
   coverage_.count("client connected", client_state_.num_connects);
   coverage_.count("nexuses made", control_counters_.nexuses_made);
@@ -434,11 +438,22 @@ size_t Cluster::node_at(const std::string& uri) const {
   return replica != volume_.replicas.end() ? replica->node : 0;
 }
 
+// Snapshots take clusters too.
+void Cluster::note_clusters(size_t index) {
+  const auto replica = engine(index).pools->find_volume(volume_.replicas[index].name);
+  if (replica == nullptr || snapshotted_[index]) return;
+  const uint64_t now = replica->usage().num_allocated_clusters;
+  uint64_t& last = allocated_clusters_[index];
+  if (now < last) coverage_.count("clusters given back", last - now);
+  last = now;
+}
+
 void Cluster::sample() {
   if (failure_.empty()) failure_ = check_fences();
   if (failure_.empty()) failure_ = neighbours_.failure();
   for (size_t i = 0; i < kNumStorage; ++i) {
     if (!storage_[i]->running()) continue;
+    note_clusters(i);
     for (const auto& nexus : engine(i).nexuses->list()) {
       const std::string status(to_text(nexus->status()));
       auto note = [&](const std::string& of, const std::string& kind, const std::string& state) {

@@ -71,6 +71,7 @@ class Cluster {
   void crash_client(sim::CrashKind kind);
   bool wait_until(const std::function<bool()>& done, Duration limit);
   std::string describe();
+  void note_clusters(size_t index);
   void sample();  // coverage, again and again
   size_t node_at(const std::string& uri) const;
   sim::Disk& disk(size_t index) { return storage_[index]->files().disk_of(kDisk); }
@@ -133,9 +134,10 @@ class Cluster {
   // By storage node.
   std::vector<bool> filled_;
   std::vector<bool> snapshotted_;
-  std::vector<unsigned> num_by_hand_;  // begun and not ended; they end with their process
-  std::vector<Fault> waiting_;         // for their cues
-  size_t cued_node_ = 0;               // by the last cue
+  std::vector<unsigned> num_by_hand_;         // begun and not ended; they end with their process
+  std::vector<uint64_t> allocated_clusters_;  // of the replica there, last seen
+  std::vector<Fault> waiting_;                // for their cues
+  size_t cued_node_ = 0;                      // by the last cue
   uint64_t num_snapshots_ = 0;
   std::map<std::string, std::vector<std::string>> given_to_;  // hosts that may reach a replica, by its name
   Neighbours neighbours_;

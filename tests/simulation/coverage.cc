@@ -23,9 +23,9 @@ std::set<std::string> Coverage::missing() const {
                             FaultReason::kIoError, FaultReason::kRebuildFailed, FaultReason::kOffline}) {
     all.insert(fmt::format("child faulted, {}", to_text(reason)));
   }
-  for (const char* what :
-       {"child healthy", "child rebuilding", "child closed", "rebuild full completed", "rebuild partial completed",
-        "rebuild failed", "fault bit_rot", "fault lost_write", "fault misdirected_write"}) {
+  for (const char* what : {"child healthy", "child rebuilding", "child closed", "rebuild full completed",
+                           "rebuild partial completed", "rebuild failed", "fault bit_rot", "fault lost_write",
+                           "fault misdirected_write", "clusters given back", "nexuses left behind"}) {
     all.insert(what);
   }
   for (const auto& [what, times] : counts) all.erase(what);

@@ -51,7 +51,7 @@ EngineProgram::EngineProgram(sim::Node& node, sim::Node& store_node, uint64_t bo
   options.save_attempts = 5;
   options.rebuild.limits = drawn.rebuild_limits;
   options.intent_log.min_region_bytes = drawn.log_region_bytes;
-  options.first_zeroing_bytes = 16 << 10;  // so that some take several portions
+  options.first_zeroing_bytes = drawn.first_zeroing_bytes;
   nexuses = std::make_unique<nexus::NexusRegistry>(devices, options);
 }
 

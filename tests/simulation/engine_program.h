@@ -40,6 +40,7 @@ enum class ChildChange : uint8_t { kAdd, kOnline, kRemove, kRebuild, kOffline };
 struct EngineOptions {
   nexus::RebuildLimits rebuild_limits;
   uint64_t log_region_bytes = 4 << 20;  // at least, of the write-intent log
+  uint64_t first_zeroing_bytes = 1 << 20;
 };
 
 class EngineProgram final : public sim::NodeProgram {
