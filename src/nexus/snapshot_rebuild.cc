@@ -13,10 +13,17 @@ namespace cairn::nexus {
 
 using runtime::Task;
 
-// Keeps both devices until the copying has ended, which it does when one of them is removed.
+namespace {
+
+constexpr std::string_view kClaim = "snapshot rebuild";
+
+}  // namespace
+
+// Keeps both devices, and its claim of the destination, until the copying has ended, which it does when one of them is
+// removed.
 class SnapshotRebuilds::Job final : public std::enable_shared_from_this<Job>, private RebuildJob::Owner {
  public:
-  // `made`: the source's device is the job's own.
+  // The destination is claimed for it. `made`: the source's device is the job's own.
   Job(block::Registry& devices, SnapshotRebuildRequest request, std::shared_ptr<block::Device> source, bool made)
       : devices_(devices),
         request_(std::move(request)),
@@ -76,6 +83,7 @@ class SnapshotRebuilds::Job final : public std::enable_shared_from_this<Job>, pr
   CopyWatch* copy_watch() override { return nullptr; }
   void on_rebuild_ended(RebuildJob& job) override {
     record_ = job.record();
+    request_.destination->release_claim();
     log::info("snapshot rebuild of {} from {}: {}", request_.uuid.to_string(), request_.snapshot_uri,
               to_text(record_.state));
     // The task of the copying has not ended yet.
@@ -140,6 +148,12 @@ Task<Result<SnapshotRebuildInfo>> SnapshotRebuilds::create(SnapshotRebuildReques
   }
   // Another call may have been faster.
   auto existing = find(request.uuid);
+  if (!problem && !existing) {
+    if (auto claimed = request.destination->claim(std::string(kClaim)); !claimed) {
+      problem = Error(Code::kFailedPrecondition, fmt::format("replica {} is in use", request.destination->name()),
+                      std::move(claimed.error()));
+    }
+  }
   if (problem || existing) {
     source.reset();
     if (made) {

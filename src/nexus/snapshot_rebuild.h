@@ -1,10 +1,9 @@
 // Copies of snapshots into replicas of this node (reference grpc-v1.md, section 11): how a new replica gets the history
 // of a volume.
 //
-// A RebuildJob without a nexus: nobody else writes to the destination, so nothing is locked. What is unwritten in the
-// snapshot is released in the destination unless it is unwritten there too (a segment at a time: clusters
-// that it had stay, as zeroes). Jobs live in memory, until they are
-// destroyed. Primary reactor.
+// A RebuildJob without a nexus: the destination is claimed, nobody else writes to it, so nothing is locked. What is
+// unwritten in the snapshot is released in the destination unless it is unwritten there too (a segment at a time:
+// clusters that it had stay, as zeroes). Jobs live in memory, until they are destroyed. Primary reactor.
 #pragma once
 
 #include <map>
@@ -45,6 +44,7 @@ class SnapshotRebuilds {
   //   NOT_FOUND         the snapshot cannot be opened
   //   INVALID_ARGUMENT  the snapshot is the destination
   //   OUT_OF_RANGE      the destination is smaller, or has other blocks
+  //   FAILED_PRECONDITION  it is in use: the child of a nexus, or exported
   runtime::Task<Result<SnapshotRebuildInfo>> create(SnapshotRebuildRequest request);
   // Stops it if it runs. NOT_FOUND.
   runtime::Task<Result<>> destroy(Uuid uuid);

@@ -104,6 +104,34 @@ TEST_F(SnapshotRebuildSimTest, Refusals) {
   EXPECT_TRUE(jobs_->list().empty());
 }
 
+TEST_F(SnapshotRebuildSimTest, TheDestinationHasOneWriter) {
+  drop();
+  RebuildOptions options;
+  options.limits.max_bytes_per_second = kMiB;
+  make(options);
+  make_device("malloc:///to?size_mb=8");
+  make_device("malloc:///from?size_mb=8");
+  {
+    const runtime::Reactor::Scope scope(site_.reactor());
+    ASSERT_TRUE(device("to")->claim("somebody"));
+  }
+  const auto refused = begin(1, "to", "malloc:///own?size_mb=8");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(refused.error().to_string(), "replica to is in use: bdev 'to' is already claimed by 'somebody'");
+  EXPECT_EQ(device("own"), nullptr);
+  EXPECT_EQ(device("to")->claimed_by(), "somebody");
+  {
+    const runtime::Reactor::Scope scope(site_.reactor());
+    device("to")->release_claim();
+  }
+  ASSERT_TRUE(begin(1, "to", "malloc:///from?size_mb=8"));
+  EXPECT_EQ(device("to")->claimed_by(), "snapshot rebuild");
+  EXPECT_TRUE(begin(1, "to", "malloc:///from?size_mb=8"));  // the job that there is
+  EXPECT_EQ(wait(1), RebuildState::kCompleted);
+  EXPECT_FALSE(device("to")->claimed_by());
+}
+
 TEST_F(SnapshotRebuildSimTest, EndsWithItsDevices) {
   drop();
   RebuildOptions options;
