@@ -15,13 +15,14 @@
 #include "base/uuid.h"
 #include "block/registry.h"
 #include "nexus/rebuild_job.h"
+#include "runtime/task_waits.h"
 
 namespace cairn::nexus {
 
 struct SnapshotRebuildRequest {
   Uuid uuid;  // of the job and the destination
   std::shared_ptr<block::Device> destination;
-  std::string snapshot_uri;  // the source; its device is made for the job unless there is one
+  std::string snapshot_uri;  // the source; its device is made for the job, and others of this URI, unless there is one
   // Only told to those who ask.
   std::string replica_uuid, snapshot_uuid, replica_uri;
 };
@@ -55,8 +56,20 @@ class SnapshotRebuilds {
 
  private:
   class Job;
+  // The device of a URI while anybody copies from it.
+  struct Source {
+    std::shared_ptr<block::Device> device;  // nullptr: not open
+    bool made = false;                      // for us: it goes with the last user
+    size_t num_users = 0;                   // with those that open it
+    runtime::Mutex changing;
+  };
+  runtime::Task<Result<std::shared_ptr<block::Device>>> open_source(std::string uri);
+  // Undoes open_source(); the caller has let go of the device.
+  runtime::Task<> close_source(std::string uri);
+
   block::Registry& devices_;
   const RebuildOptions options_;
+  std::map<std::string, std::shared_ptr<Source>> sources_;
   std::map<Uuid, std::shared_ptr<Job>> jobs_;
 };
 
