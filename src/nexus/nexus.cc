@@ -408,6 +408,7 @@ Task<Result<>> Nexus::shutdown() {
 Task<> Nexus::leave_children(PortMode mode) {
   children_left_ = true;
   if (mode_ != PortMode::kClosed) mode_ = mode;  // which is the end
+  copy_watch_.note_departure();
   if (resync_ != nullptr) resync_->cancel();
   if (scrub_ != nullptr && !scrub_->ended()) static_cast<void>(scrub_->stop());  // whatever its state: it ends
   for (const ChildPtr& child : children_) {

@@ -153,6 +153,102 @@ TEST(NexusScrubSimTest, PausedStoppedAndWithoutSomebodyToCompare) {
   site.end();
 }
 
+// A nexus over two devices that stay when it lets go of them, as replicas do; the first two segments differ.
+class LocalChildren {
+ public:
+  LocalChildren() {
+    NexusRequest request = site.request({});
+    for (size_t i = 0; i < 2; ++i) {
+      const std::string name_and_uuid = fmt::format("m{}?uuid={}", i, NexusSite::child_uuid(i));
+      EXPECT_TRUE(site.run(site.process().devices.create("malloc:///" + name_and_uuid + "&size_mb=8")));
+      request.children.push_back("bdev:///" + name_and_uuid);
+    }
+    source = request.children[0];
+    EXPECT_TRUE(site.create(std::move(request)));
+    EXPECT_TRUE(site.write(0, 1000, 7).is_success());
+    std::vector<std::byte> other(2 * kSegmentBytes, std::byte{8});
+    EXPECT_TRUE(site.run(perform("m1", IoType::kWrite, other)).is_success());
+  }
+  ~LocalChildren() { site.end(); }
+  // Of I/O to these segments of a child.
+  std::string inject(size_t child, const std::string& what) {
+    const std::string uri =
+        fmt::format("inject://m{}?offset={}&num_blk={}&{}", child, NexusSite::kDataStart, 2 * kSegmentBlocks, what);
+    const runtime::Reactor::Scope scope(site.node().reactor(0));
+    EXPECT_TRUE(site.process().devices.inject_fault(uri));
+    return uri;
+  }
+  void take_back(const std::string& fault) {
+    const runtime::Reactor::Scope scope(site.node().reactor(0));
+    EXPECT_TRUE(site.process().devices.remove_fault(fault));
+  }
+  // Of the second child.
+  uint8_t content(size_t segment) {
+    std::vector<std::byte> data(2 * kSegmentBytes);
+    EXPECT_TRUE(site.run(perform("m1", IoType::kRead, data)).is_success());
+    return static_cast<uint8_t>(data[segment * kSegmentBytes]);
+  }
+  // Somebody else may have the children when it is over: nothing may be written to them any more.
+  uint8_t content_when_shut_down(size_t segment = 0) {
+    Call shutdown(site, site.nexus().shutdown());
+    site.run_until([&] { return shutdown.result.has_value(); });
+    EXPECT_TRUE(*shutdown.result);
+    const uint8_t found = content(segment);
+    site.world().run_for(std::chrono::minutes(5));
+    EXPECT_EQ(content(segment), found);
+    return found;
+  }
+  NexusSite site{{}};
+  std::string source;
+
+ private:
+  Task<nvme::Status> perform(std::string device, IoType type, std::vector<std::byte>& data) {
+    auto channel = co_await site.process().devices.find(device)->open_channel();
+    iovec piece{data.data(), data.size()};
+    co_return co_await block::perform(
+        **channel, {.type = type, .lba = NexusSite::kDataStart, .num_blocks = data.size() / 512, .data = {&piece, 1}});
+  }
+};
+
+TEST(NexusScrubSimTest, AShutdownWaitsForARepair) {
+  LocalChildren children;
+  children.inject(1, "op=write&method=delay-60000&retries=1");
+  ASSERT_TRUE(start(children.site, {.repair = ScrubRepair::kSource, .source_uri = children.source}));
+  children.site.world().run_for(std::chrono::seconds(1));
+  EXPECT_EQ(children.content_when_shut_down(), 7);
+}
+
+// Nothing takes so long that a child is retired, but all of it longer than a shutdown waits for copies.
+TEST(NexusScrubSimTest, AShutdownLetsNoRepairBegin) {
+  LocalChildren children;
+  for (const size_t child : {0, 1}) children.inject(child, "op=read&method=delay-8000");
+  ASSERT_TRUE(start(children.site, {.repair = ScrubRepair::kSource, .source_uri = children.source}));
+  children.site.world().run_for(std::chrono::seconds(10));
+  EXPECT_EQ(children.content_when_shut_down(), 8);
+}
+
+TEST(NexusScrubSimTest, AShutdownWaitsForBadBlocksToBeWrittenAgain) {
+  LocalChildren children;
+  const std::string unreadable = children.inject(1, "op=read&stage=compl&method=status-nvme-2-81");
+  children.inject(1, "op=write&method=delay-60000&retries=1");
+  // One of two reads goes to that child.
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(children.site.read(0, 8), 7);
+  children.take_back(unreadable);
+  EXPECT_EQ(children.content_when_shut_down(), 7);
+}
+
+// Of two segments the second one is not begun.
+TEST(NexusScrubSimTest, AShutdownLetsNoMoreBadBlocksBeWrittenAgain) {
+  LocalChildren children;
+  const std::string unreadable = children.inject(1, "op=read&stage=compl&method=status-nvme-2-81");
+  children.inject(0, "op=read&method=delay-8000");
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(children.site.read(0, 2 * kSegmentBlocks), 7);
+  children.site.world().run_for(std::chrono::seconds(1));
+  children.take_back(unreadable);
+  EXPECT_EQ(children.content_when_shut_down(1), 8);
+  EXPECT_EQ(children.content(0), 7);
+}
+
 // While hosts write everywhere, nothing differs, nothing is lost by repairs, and a rebuild is not misled.
 TEST(NexusScrubSimTest, UnderLoad) {
   for (uint64_t seed = 1; seed <= 4; ++seed) {
