@@ -103,7 +103,7 @@ TEST(NexusScrubSimTest, Refusals) {
   EXPECT_EQ(start(site, {}).error().code(), Code::kFailedPrecondition);
   EXPECT_EQ(site.nexus().pause_scrub().error().code(), Code::kNotFound);
   EXPECT_EQ(site.nexus().resume_scrub().error().code(), Code::kNotFound);
-  EXPECT_TRUE(site.nexus().stop_scrub());
+  EXPECT_TRUE(site.run(site.nexus().stop_scrub()));
   ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(1), true)));
   site.wait_healthy(1);
   ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), false)));
@@ -138,16 +138,19 @@ TEST(NexusScrubSimTest, PausedStoppedAndWithoutSomebodyToCompare) {
   site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
   EXPECT_EQ(site.nexus().scrub_report()->state, ScrubState::kFailed);
   EXPECT_THAT(site.nexus().scrub_report()->failure, testing::HasSubstr("no two healthy children"));
-  EXPECT_EQ(site.nexus().resume_scrub().error().code(), Code::kInternal);
+  for (const auto& refused : {site.nexus().pause_scrub(), site.nexus().resume_scrub()}) {
+    EXPECT_EQ(refused.error().code(), Code::kFailedPrecondition);
+    EXPECT_EQ(refused.error().to_string(), "the scrub of nexus nexus-1 is failed");
+  }
 
   site.run_until([&] { return !site.child(1).faulting; });
   ASSERT_TRUE(site.run(site.nexus().online_child(NexusSite::uri(1))));
   site.wait_healthy(1);
   ASSERT_TRUE(start(site, {.source_uri = {}, .max_bytes_per_second = 1 << 20}));
   ASSERT_TRUE(site.nexus().pause_scrub());
-  ASSERT_TRUE(site.nexus().stop_scrub());
-  site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
+  ASSERT_TRUE(site.run(site.nexus().stop_scrub()));
   EXPECT_EQ(site.nexus().scrub_report()->state, ScrubState::kStopped);
+  EXPECT_TRUE(site.nexus().scrub_report()->end_time.has_value());
   // The nexus may go while one is under way.
   ASSERT_TRUE(start(site, {.source_uri = {}, .max_bytes_per_second = 1 << 20}));
   site.end();
@@ -216,6 +219,51 @@ TEST(NexusScrubSimTest, AShutdownWaitsForARepair) {
   ASSERT_TRUE(start(children.site, {.repair = ScrubRepair::kSource, .source_uri = children.source}));
   children.site.world().run_for(std::chrono::seconds(1));
   EXPECT_EQ(children.content_when_shut_down(), 7);
+}
+
+TEST(NexusScrubSimTest, WhenOneIsStoppedAnotherOneMayBegin) {
+  LocalChildren children;
+  NexusSite& site = children.site;
+  children.inject(0, "op=read&method=delay-8000&retries=1");
+  ASSERT_TRUE(start(site, {}));
+  site.world().run_for(std::chrono::seconds(1));
+  ASSERT_TRUE(site.run(site.nexus().stop_scrub()));
+  EXPECT_EQ(site.nexus().scrub_report()->state, ScrubState::kStopped);
+  EXPECT_EQ(scrub(site, {}).state, ScrubState::kCompleted);
+  EXPECT_TRUE(site.run(site.nexus().stop_scrub()));  // nothing to stop
+  EXPECT_EQ(site.nexus().scrub_report()->state, ScrubState::kCompleted);
+  // Of one whose child does not answer it is said that it takes long.
+  children.inject(0, "op=read&method=delay-60000&retries=1");
+  ASSERT_TRUE(start(site, {}));
+  site.world().run_for(std::chrono::seconds(1));
+  const auto stopped = site.run(site.nexus().stop_scrub());
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().code(), Code::kDeadlineExceeded);
+  EXPECT_THAT(stopped.error().to_string(), testing::StartsWith("the scrub of nexus nexus-1 ends with its I/O"));
+  site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
+}
+
+TEST(NexusScrubSimTest, GrowsWithTheNexus) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(start(site, {.source_uri = {}, .max_bytes_per_second = 1 << 20}));
+  site.world().run_for(std::chrono::seconds(1));
+  for (size_t i = 0; i < 2; ++i) {
+    site.node().files().resize_device(NexusSite::disk_path(i), 2 * NexusSite::kDiskBytes);
+    ASSERT_TRUE(site.run(site.process().devices.find(NexusSite::disk_path(i))->rescan()));
+  }
+  ASSERT_TRUE(site.run(site.nexus().resize(2 * NexusSite::kDiskBytes)));
+  ASSERT_GT(site.nexus().num_blocks(), NexusSite::kNumBlocks);
+  const uint64_t last = site.nexus().num_blocks() - 1;
+  damage(site, 1, last);
+  site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
+  const ScrubReport report = *site.nexus().scrub_report();
+  EXPECT_EQ(report.state, ScrubState::kCompleted);
+  EXPECT_EQ(report.blocks_total, last + 1);
+  EXPECT_EQ(report.blocks_compared, last + 1);
+  ASSERT_EQ(report.differences.size(), 1u);
+  EXPECT_EQ(report.differences[0].lba, last / kSegmentBlocks * kSegmentBlocks);
+  site.end();
 }
 
 // Nothing takes so long that a child is retired, but all of it longer than a shutdown waits for copies.

@@ -646,6 +646,9 @@ class Scrubs(NexusCase):
         self.assertIn("paused", self.under_test.client("nexus", "scrub", "pause", self.identity))
         self.assertIn("running", self.under_test.client("nexus", "scrub", "resume", self.identity))
         self.assertIn("stopped", self.under_test.client("nexus", "scrub", "stop", self.identity))
+        for verb in ("pause", "resume"):
+            self.refused("FAILED_PRECONDITION", "the scrub of nexus nexus0 is stopped", "nexus", "scrub", verb, self.identity)
+        self.scrub("--limit", "1MiB")  # at once
         self.assertEqual(await host.read(1000, 1), b"s" * BLOCK)
         await host.close()
         self.under_test.stop()
