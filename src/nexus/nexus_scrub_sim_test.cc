@@ -243,6 +243,29 @@ TEST(NexusScrubSimTest, WhenOneIsStoppedAnotherOneMayBegin) {
   site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
 }
 
+// It leaves while its channel is opened; its device has other users.
+TEST(NexusScrubSimTest, KeepsNothingOfAChildThatHasLeft) {
+  NexusSite site({.with_store = false});
+  NexusRequest request = site.request({});
+  for (size_t i = 0; i < 3; ++i) {
+    ASSERT_TRUE(site.run(site.process().devices.create(NexusSite::uri(i))));
+    request.children.push_back(fmt::format("bdev:///{}?uuid={}", NexusSite::disk_path(i), NexusSite::child_uuid(i)));
+  }
+  ASSERT_TRUE(site.create(std::move(request)));
+  site.node().files().root_disk().set_faults({.slow_factor = 10000});  // where files are opened
+  ASSERT_TRUE(start(site, {.source_uri = {}, .max_bytes_per_second = 1}));
+  site.world().run_for(std::chrono::milliseconds(10));
+  site.disk(1).set_faults({.write_error = EIO});
+  ASSERT_TRUE(site.write(NexusSite::kNumBlocks - 8, 8, 1).is_success());
+  site.run_until([&] { return site.nexus().children()[1].state == ChildState::kFaulted; });
+  site.run_until([&] { return !site.nexus().children()[1].faulting; });
+  site.node().files().root_disk().set_faults({});
+  site.world().run_for(std::chrono::minutes(1));
+  ASSERT_EQ(site.nexus().scrub_report()->state, ScrubState::kRunning);
+  EXPECT_TRUE(site.run(site.process().devices.destroy(NexusSite::uri(1))));
+  site.end();
+}
+
 TEST(NexusScrubSimTest, GrowsWithTheNexus) {
   NexusSite site({});
   ASSERT_TRUE(site.create({0, 1}));
