@@ -33,9 +33,9 @@ struct NexusOptions {
   // URIs of 1 to 32 children: aio:///path, uring:///path, malloc:///name?size_mb=N, nvmf://host:port/nqn,
   // bdev:///name (docs/block-devices.md).
   std::vector<std::string> children = {};
-  // The same volume has the same UUID whenever it is opened: children know by it what they have missed. Of several
-  // children, those that are files or local disks need a uuid= in their URIs then, always the same. Empty: a random
-  // one, for children that hold nothing worth keeping.
+  // The same volume has the same UUID whenever it is opened: children know by it what they have missed. Those that are
+  // files or local disks need a uuid= in their URIs then, always the same, and so do those that are added. Empty: a
+  // random one, for children that hold nothing worth keeping, or for one that never gets a second.
   std::string uuid = {};
   uint32_t max_in_flight = 512;  // I/Os, 1 to 65535
 };
@@ -92,6 +92,10 @@ class [[gnu::visibility("default")]] Nexus {
   Result<NexusInfo> info() const;
   // Adds a child, or takes back one that had failed; it is rebuilt in the background: of one that was away only
   // what it has missed is copied.
+  //   INVALID_ARGUMENT     add_child: the URI, its device, no uuid= where one is needed (NexusOptions::uuid)
+  //   ALREADY_EXISTS       add_child: it is one
+  //   NOT_FOUND            online_child: it is none
+  //   INTERNAL             online_child: it cannot be opened
   Result<> add_child(const std::string& uri);
   Result<> online_child(const std::string& uri);
   // FAILED_PRECONDITION: the last healthy one.

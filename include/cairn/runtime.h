@@ -40,11 +40,12 @@ class [[gnu::visibility("default")]] Runtime {
   // Makes the children and opens them; all must be there. What had gone on when the volume was last used comes to its
   // end in the background, and I/O waits where it has to: a child that has missed something is rebuilt, a crash is made
   // good. info() tells.
-  //   INVALID_ARGUMENT     a field of the options; a URI, its scheme, its parameters, no uuid= where one is needed;
-  //                        children too small or with unlike block sizes
+  //   INVALID_ARGUMENT     a field of the options; a URI, its scheme, its parameters, no uuid= where one is needed; a
+  //                        child that is not there, cannot be reached or opened, or is in use: a file or disk also by
+  //                        another runtime or process that opened it like this; children too small or with unlike block
+  //                        sizes
   //   ALREADY_EXISTS       the name is taken
-  //   INTERNAL             a child cannot be opened or is in use in this runtime; the UUID is taken. That no other
-  //                        process, and no other runtime, has a file is for the application to see to.
+  //   INTERNAL             a child of the scheme bdev is in use; one cannot be read; the UUID is taken
   //   FAILED_PRECONDITION  the runtime has been stopped
   Result<Nexus> create_nexus(const NexusOptions& options);
 

@@ -105,9 +105,12 @@ TEST_F(EmbedTest, RefusalsSayWhatIsWrong) {
   NexusOptions strange = options({malloc_child(1)});
   strange.uuid = "u";
   EXPECT_EQ(refused(strange), "INVALID_ARGUMENT: nexus \"n\": \"u\" is no UUID");
-  EXPECT_THAT(refused(options({"aio:///nowhere/file"})), testing::HasSubstr("No such file or directory"));
+  EXPECT_THAT(refused(options({"aio:///nowhere/file?uuid=00000001-0000-4000-8000-000000000000"})),
+              testing::ContainsRegex("INVALID_ARGUMENT.*No such file or directory"));
   EXPECT_THAT(refused(options({malloc_child(1), "aio:///nowhere/file"})),
               testing::HasSubstr("needs a \"uuid=\" in its URI"));
+
+  EXPECT_THAT(refused(options({"uring:///nowhere/file"})), testing::HasSubstr("needs a \"uuid=\" in its URI"));
 
   auto nexus = *runtime_->create_nexus(options({malloc_child(1)}));
   EXPECT_THAT(refused(options({malloc_child(2)})), testing::StartsWith("ALREADY_EXISTS"));
@@ -203,6 +206,36 @@ TEST_F(EmbedTest, AChildLeavesAndComesBack) {
   const Buffer back = filled(4096, 0);
   ASSERT_EQ(text(nexus.read(2 * kMiB, back.span()).get()), "");
   EXPECT_TRUE(holds(back, 'e'));
+}
+
+// Known by nothing that stays, it could come back stale: what it missed would be noted under an identity that nobody
+// has the next time.
+TEST_F(EmbedTest, WhatIsAddedToAVolumeNeedsAnIdentity) {
+  const std::string known = file_child(1), other = file_child(2);
+  const std::string anonymous = other.substr(0, other.find("&uuid="));
+  {
+    auto nexus = *runtime_->create_nexus(options({known}));
+    const std::string refusal = text(nexus.add_child(anonymous));
+    EXPECT_THAT(refusal, testing::StartsWith("INVALID_ARGUMENT: child \"" + anonymous + "\" needs a \"uuid=\""));
+    EXPECT_EQ(nexus.info()->children.size(), 1u);
+    EXPECT_EQ(text(nexus.add_child(other)), "");
+  }
+  // Of a volume that nobody opens again nothing need be known.
+  NexusOptions passing = options({anonymous});
+  passing.uuid = "";
+  auto nexus = *runtime_->create_nexus(passing);
+  const std::string second = known.substr(0, known.find("&uuid="));
+  EXPECT_EQ(text(nexus.add_child(second)), "");
+}
+
+TEST_F(EmbedTest, AFileHasOneUser) {
+  const std::string child = file_child(1);
+  auto nexus = *runtime_->create_nexus(options({child}));
+  auto other = *Runtime::start({.log_level = LogLevel::kOff});
+  const auto refused = other.create_nexus(options({child}));
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, Code::kInvalidArgument);
+  EXPECT_THAT(refused.error().message, testing::HasSubstr("busy"));
 }
 
 TEST_F(EmbedTest, ThreadsShareANexus) {

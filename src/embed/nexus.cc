@@ -108,7 +108,7 @@ Result<NexusInfo> Nexus::info() const {
 Result<> Nexus::add_child(const std::string& uri) {
   if (auto allowed = check_may_wait("add_child"); !allowed) return allowed;
   if (state_ == nullptr) return std::unexpected(to_public(NexusState::closed_error("")));
-  return to_public(runtime_->with_nexus(*state_, [&uri](NexusPointer nexus) { return nexus->add_child(uri, true); }));
+  return to_public(runtime_->add_child(*state_, uri));
 }
 
 Result<> Nexus::online_child(const std::string& uri) {

@@ -49,12 +49,13 @@ Code code_of(nvme::Status status) {
 
 }  // namespace
 
-NexusState::NexusState(std::string name, const Uuid& uuid, uint32_t max_in_flight)
-    : name_(std::move(name)),
+NexusState::NexusState(const NexusOptions& options, const Uuid& uuid)
+    : name_(options.name),
       uuid_(uuid),
       uuid_text_(uuid.to_string()),
-      num_operations_(max_in_flight),
-      operations_(std::make_unique<Operation[]>(max_in_flight)),
+      has_random_uuid_(options.uuid.empty()),
+      num_operations_(options.max_in_flight),
+      operations_(std::make_unique<Operation[]>(options.max_in_flight)),
       free_(0) {
   for (uint32_t i = 0; i < num_operations_; ++i) {
     operations_[i].owner = this;

@@ -27,7 +27,7 @@ namespace cairn::embed {
 
 class NexusState {
  public:
-  NexusState(std::string name, const Uuid& uuid, uint32_t max_in_flight);
+  NexusState(const NexusOptions& options, const Uuid& uuid);
   ~NexusState();
   NexusState(const NexusState&) = delete;
   NexusState& operator=(const NexusState&) = delete;
@@ -41,6 +41,7 @@ class NexusState {
 
   const std::string& name() const { return name_; }
   const Uuid& uuid() const { return uuid_; }
+  bool has_random_uuid() const { return has_random_uuid_; }
   const std::string& uuid_text() const { return uuid_text_; }
   uint64_t size_bytes() const { return size_bytes_; }
   uint32_t block_size() const { return block_size_; }
@@ -70,6 +71,7 @@ class NexusState {
   const std::string name_;
   const Uuid uuid_;
   const std::string uuid_text_;
+  const bool has_random_uuid_;
   uint64_t size_bytes_ = 0;
   uint32_t block_size_ = 0;
   std::vector<std::unique_ptr<block::Channel>> channels_;  // one of each reactor

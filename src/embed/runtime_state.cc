@@ -50,7 +50,8 @@ std::string machine_id() {
   return id;
 }
 
-// Without a store, the children themselves know who has missed what, and they know each other by their UUIDs.
+// Without a store, the children themselves know who has missed what, and they know each other by their UUIDs. One alone
+// has to have one, too: others may be added to it.
 cairn::Result<> check_identity(const std::string& uri) {
   auto parsed = block::Uri::parse(uri);
   if (!parsed || (parsed->scheme() != "aio" && parsed->scheme() != "uring")) return {};
@@ -83,7 +84,6 @@ cairn::Result<nexus::NexusRequest> to_request(const NexusOptions& options, runti
     if (!uuid) return invalid(fmt::format("\"{}\" is no UUID", options.uuid));
     request.uuid = *uuid;
     for (const std::string& child : options.children) {
-      if (options.children.size() == 1) break;
       if (auto known = check_identity(child); !known) return fail(std::move(known.error()));
     }
   }
@@ -153,7 +153,7 @@ cairn::Result<std::shared_ptr<NexusState>> RuntimeState::create_nexus(const Nexu
     auto request = to_request(options, reactors_->primary().random());
     if (!request) co_return fail(std::move(request.error()));
     const Uuid uuid = request->uuid;
-    auto state = std::make_shared<NexusState>(options.name, uuid, options.max_in_flight);
+    auto state = std::make_shared<NexusState>(options, uuid);
     std::optional<cairn::Error> problem;
     {
       auto made = co_await nexuses_->create(std::move(*request));
@@ -169,6 +169,15 @@ cairn::Result<std::shared_ptr<NexusState>> RuntimeState::create_nexus(const Nexu
   auto state = on_primary(std::move(make));
   if (state) open_.push_back(*state);
   return state;
+}
+
+cairn::Result<> RuntimeState::add_child(const NexusState& state, const std::string& uri) {
+  return with_nexus(state, [&state, &uri](std::shared_ptr<nexus::Nexus> nexus) -> Task<cairn::Result<>> {
+    if (!state.has_random_uuid()) {
+      if (auto known = check_identity(uri); !known) co_return known;
+    }
+    co_return co_await nexus->add_child(uri, true);
+  });
 }
 
 cairn::Result<> RuntimeState::close_nexus(const std::shared_ptr<NexusState>& nexus) {

@@ -39,6 +39,7 @@ class RuntimeState {
 
   // Any thread but a reactor's; one after the other.
   cairn::Result<std::shared_ptr<NexusState>> create_nexus(const NexusOptions& options);
+  cairn::Result<> add_child(const NexusState& state, const std::string& uri);
   cairn::Result<> close_nexus(const std::shared_ptr<NexusState>& nexus);
   // Runs `call(nexus)`, a task, on the primary reactor. FAILED_PRECONDITION: it has been closed.
   template <typename Call>

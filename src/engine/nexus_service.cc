@@ -297,9 +297,8 @@ class NexusService final : public api::NexusRpc::CallbackService {
 
   // Of each nexus the newest first.
   void list_histories(const api::ListRebuildHistoryRequest& request, api::ListRebuildHistoryResponse& response) {
-    auto nanoseconds = [](const google::protobuf::Timestamp& time) {
-      return std::chrono::seconds(time.seconds()) + Duration(time.nanos());
-    };
+    // As nanoseconds the years that a client may send would not fit into 64 bits.
+    auto moment = [](const google::protobuf::Timestamp& time) { return std::pair(time.seconds(), time.nanos()); };
     const size_t limit = request.has_count() ? request.count() : SIZE_MAX;
     google::protobuf::Timestamp newest;
     for (const auto& nexus : engine_.nexuses().list()) {
@@ -309,9 +308,8 @@ class NexusService final : public api::NexusRpc::CallbackService {
         if (static_cast<size_t>(listed.records_size()) == limit) break;
         api::RebuildHistoryRecord shown;
         fill_record(*record, shown);
-        if (request.has_since_end_time() && nanoseconds(shown.end_time()) <= nanoseconds(request.since_end_time()))
-          continue;
-        if (nanoseconds(shown.end_time()) > nanoseconds(newest)) newest = shown.end_time();
+        if (request.has_since_end_time() && moment(shown.end_time()) <= moment(request.since_end_time())) continue;
+        if (moment(shown.end_time()) > moment(newest)) newest = shown.end_time();
         *listed.add_records() = std::move(shown);
       }
       if (listed.records().empty()) continue;

@@ -83,21 +83,22 @@ class ScrubService final : public api::ScrubRpc::CallbackService {
 
   ServerUnaryReactor* StartScrub(CallbackServerContext* context, const api::StartScrubRequest* request,
                                  api::Scrub* response) override {
-    return call(context, "scrub start", request->nexus_uuid(), response, [request](nexus::Nexus& nexus) -> Result<> {
-      auto wanted = request_of(*request);
-      if (!wanted) return fail(std::move(wanted.error()));
-      return nexus.start_scrub(std::move(*wanted));
-    });
+    return call(context, "scrub start", request->nexus_uuid(), response,
+                [request](nexus::Nexus& nexus) -> Task<Result<>> {
+                  auto wanted = request_of(*request);
+                  if (!wanted) co_return fail(std::move(wanted.error()));
+                  co_return nexus.start_scrub(std::move(*wanted));
+                });
   }
   ServerUnaryReactor* PauseScrub(CallbackServerContext* context, const api::ScrubRequest* request,
                                  api::Scrub* response) override {
     return call(context, "scrub pause", request->nexus_uuid(), response,
-                [](nexus::Nexus& nexus) { return nexus.pause_scrub(); });
+                [](nexus::Nexus& nexus) -> Task<Result<>> { co_return nexus.pause_scrub(); });
   }
   ServerUnaryReactor* ResumeScrub(CallbackServerContext* context, const api::ScrubRequest* request,
                                   api::Scrub* response) override {
     return call(context, "scrub resume", request->nexus_uuid(), response,
-                [](nexus::Nexus& nexus) { return nexus.resume_scrub(); });
+                [](nexus::Nexus& nexus) -> Task<Result<>> { co_return nexus.resume_scrub(); });
   }
   ServerUnaryReactor* StopScrub(CallbackServerContext* context, const api::ScrubRequest* request,
                                 api::Scrub* response) override {
@@ -106,7 +107,8 @@ class ScrubService final : public api::ScrubRpc::CallbackService {
   }
   ServerUnaryReactor* GetScrub(CallbackServerContext* context, const api::ScrubRequest* request,
                                api::Scrub* response) override {
-    return call(context, "scrub state", request->nexus_uuid(), response, [](nexus::Nexus&) { return Result<>{}; });
+    return call(context, "scrub state", request->nexus_uuid(), response,
+                [](nexus::Nexus&) -> Task<Result<>> { co_return Result<>{}; });
   }
 
  private:
@@ -117,7 +119,7 @@ class ScrubService final : public api::ScrubRpc::CallbackService {
     return UnaryCall::start(context, engine_.primary(), name, [this, &uuid, response, change]() -> Task<Result<>> {
       auto nexus = find_nexus(engine_, uuid);
       if (!nexus) co_return fail(std::move(nexus.error()));
-      if (auto changed = change(**nexus); !changed) co_return changed;
+      if (auto changed = co_await change(**nexus); !changed) co_return changed;
       co_return fill(**nexus, *response);
     });
   }

@@ -70,7 +70,11 @@ class SnapshotRebuildService final : public api::SnapshotRebuildRpc::CallbackSer
             fill(*existing, *response);
             co_return Result<>{};
           }
-          std::shared_ptr<block::Device> destination = engine_.pools().find_volume(*uuid);
+          auto destination = engine_.pools().find_volume(*uuid);
+          if (destination != nullptr && destination->is_snapshot()) {
+            co_return fail(Code::kInvalidArgument, fmt::format("{} is a snapshot (\"{}\"), not a replica",
+                                                               request->uuid(), destination->name()));
+          }
           if (destination == nullptr && engine_.registry().find(*uuid) != nullptr) {
             co_return fail(Code::kInvalidArgument, fmt::format("{} is not a replica", request->uuid()));
           }

@@ -315,6 +315,7 @@ Task<Result<>> Nexus::resize(uint64_t size_bytes) {
   if (!rebuilt) co_return fail(std::move(rebuilt.error()));
   request_.size_bytes = size_bytes;
   set_num_blocks(blocks);
+  if (scrub_ != nullptr) scrub_->grow(blocks);
   for (const StoppedRebuild& rebuild : *rebuilt) {
     co_await rebuild_or_retire(rebuild.child);
     if (rebuild.was_paused && rebuild.child->job != nullptr) static_cast<void>(rebuild.child->job->pause());
@@ -408,8 +409,9 @@ Task<Result<>> Nexus::shutdown() {
 Task<> Nexus::leave_children(PortMode mode) {
   children_left_ = true;
   if (mode_ != PortMode::kClosed) mode_ = mode;  // which is the end
+  copy_watch_.note_departure();
   if (resync_ != nullptr) resync_->cancel();
-  if (scrub_ != nullptr && !scrub_->ended()) static_cast<void>(scrub_->stop());  // whatever its state: it ends
+  if (scrub_ != nullptr && !scrub_->ended()) scrub_->stop();
   for (const ChildPtr& child : children_) {
     child->role = SlotRole::kAbsent;
     if (child->job != nullptr) child->job->abandon();

@@ -174,10 +174,12 @@ class Nexus final : public block::Device,
   // FAILED_PRECONDITION: shut down, frozen, being resynchronised, fewer than two healthy children, a source that is not
   // healthy; ALREADY_EXISTS: one is under way; NOT_FOUND: no such source.
   Result<> start_scrub(ScrubRequest request);
-  // NOT_FOUND: there was none; INTERNAL when its state does not allow it.
+  // NOT_FOUND: there was none; FAILED_PRECONDITION: it is over.
   Result<> pause_scrub();
   Result<> resume_scrub();
-  Result<> stop_scrub();                            // nothing to stop: nothing happens
+  // Returns when it has ended, so that another one may be started. Nothing to stop: nothing happens. DEADLINE_EXCEEDED:
+  // it has I/O under way that takes too long, and ends with that.
+  runtime::Task<Result<>> stop_scrub();
   std::optional<ScrubReport> scrub_report() const;  // of the one under way, or the last one
 
   // block::Device
@@ -294,6 +296,9 @@ class Nexus final : public block::Device,
   runtime::Task<bool> promote(RebuildJob& job) override;
   void on_rebuild_ended(RebuildJob& job) override;
   Result<RebuildJob*> job_of(const std::string& uri) const;
+
+  // nexus_scrub.cc
+  Result<> check_scrub_goes_on() const;
 
   // nexus_snapshot.cc
   struct SnapshotRun;

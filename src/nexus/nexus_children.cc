@@ -100,6 +100,7 @@ Task<> Nexus::close_child(ChildPtr child) {
     co_await call_on(port->reactor(), [&port, &child] { return port->close_slot(child->slot); });
   }
   if (child->job != nullptr) static_cast<void>(co_await child->job->wait_ended());
+  co_await copy_watch_.writes_ended(*child->device);
   if (log_ != nullptr) co_await log_->drop(child->slot);
   if (was_claimed) {
     if (auto* remote = dynamic_cast<nvmf::host::NvmeDevice*>(child->device.get()); remote != nullptr) {

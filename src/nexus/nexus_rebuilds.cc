@@ -256,11 +256,12 @@ Task<> Nexus::repair(ChildPtr child, uint64_t lba, uint64_t num_blocks) {
   auto to = child->device != nullptr ? co_await child->device->open_channel()
                                      : Result<std::unique_ptr<block::Channel>>(fail(Code::kUnavailable, "closed"));
   RangeLock lock(ports_);
-  for (uint64_t done = 0; done < num_blocks && to && child->healthy();) {
+  uint64_t done = 0;
+  while (done < num_blocks && to && child->healthy() && !children_left_) {
     const uint64_t count = std::min(segment_blocks, num_blocks - done);
     iovec piece{memory.get(), count * block_size()};
+    const uint64_t departures = num_departures(&copy_watch_);  // the child may leave while the lock is waited for
     co_await lock.acquire(lba + done, count);
-    const uint64_t departures = num_departures(&copy_watch_);
     nvme::Status status = nvme::Status::generic(nvme::GenericStatus::kInternalError);
     for (const RebuildJob::Source& source : rebuild_sources()) {
       if (source.uri == child->uri) continue;
@@ -293,6 +294,7 @@ Task<> Nexus::repair(ChildPtr child, uint64_t lba, uint64_t num_blocks) {
     if (!status.is_success()) co_return;
     done += count;
   }
+  if (done < num_blocks) co_return;
   log::info("nexus {}: child {}: blocks {} to {} written again", name(), child->uri, lba, lba + num_blocks - 1);
 }
 

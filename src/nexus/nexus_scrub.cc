@@ -3,8 +3,11 @@
 
 #include "nexus/nexus.h"
 #include "nexus/nexus_error.h"
+#include "runtime/task_waits.h"
 
 namespace cairn::nexus {
+
+using runtime::Task;
 
 Result<> Nexus::start_scrub(ScrubRequest request) {
   if (auto allowed = check_operation(); !allowed) return allowed;
@@ -34,19 +37,37 @@ Result<> Nexus::start_scrub(ScrubRequest request) {
   return {};
 }
 
-Result<> Nexus::pause_scrub() {
+Result<> Nexus::check_scrub_goes_on() const {
   if (scrub_ == nullptr) return fail(Code::kNotFound, fmt::format("nexus {} has no scrub", name()));
-  return scrub_->pause();
+  if (!scrub_->is_over()) return {};
+  return fail(Code::kFailedPrecondition,
+              fmt::format("the scrub of nexus {} is {}", name(), to_text(scrub_->report().state)));
+}
+
+Result<> Nexus::pause_scrub() {
+  if (auto goes_on = check_scrub_goes_on(); !goes_on) return goes_on;
+  scrub_->pause();
+  return {};
 }
 
 Result<> Nexus::resume_scrub() {
-  if (scrub_ == nullptr) return fail(Code::kNotFound, fmt::format("nexus {} has no scrub", name()));
-  return scrub_->resume();
+  if (auto goes_on = check_scrub_goes_on(); !goes_on) return goes_on;
+  scrub_->resume();
+  return {};
 }
 
-Result<> Nexus::stop_scrub() {
-  if (scrub_ == nullptr || scrub_->ended()) return {};
-  return scrub_->stop();
+Task<Result<>> Nexus::stop_scrub() {
+  const std::shared_ptr<ScrubJob> scrub = scrub_;
+  if (scrub == nullptr) co_return Result<>{};
+  scrub->stop();
+  // As long as others wait for copies to end. What hangs in a local disk does so for good.
+  const runtime::Deadline deadline(co_await runtime::current_context(), end_patience());
+  if (auto ended = co_await scrub->wait_ended(); !ended) {
+    co_return fail(Error(ended.error().code(),
+                         fmt::format("the scrub of nexus {} ends with its I/O under way, which takes long", name()),
+                         std::move(ended.error())));
+  }
+  co_return Result<>{};
 }
 
 std::optional<ScrubReport> Nexus::scrub_report() const {

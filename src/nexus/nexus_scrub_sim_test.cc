@@ -103,7 +103,7 @@ TEST(NexusScrubSimTest, Refusals) {
   EXPECT_EQ(start(site, {}).error().code(), Code::kFailedPrecondition);
   EXPECT_EQ(site.nexus().pause_scrub().error().code(), Code::kNotFound);
   EXPECT_EQ(site.nexus().resume_scrub().error().code(), Code::kNotFound);
-  EXPECT_TRUE(site.nexus().stop_scrub());
+  EXPECT_TRUE(site.run(site.nexus().stop_scrub()));
   ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(1), true)));
   site.wait_healthy(1);
   ASSERT_TRUE(site.run(site.nexus().add_child(NexusSite::uri(2), false)));
@@ -138,19 +138,186 @@ TEST(NexusScrubSimTest, PausedStoppedAndWithoutSomebodyToCompare) {
   site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
   EXPECT_EQ(site.nexus().scrub_report()->state, ScrubState::kFailed);
   EXPECT_THAT(site.nexus().scrub_report()->failure, testing::HasSubstr("no two healthy children"));
-  EXPECT_EQ(site.nexus().resume_scrub().error().code(), Code::kInternal);
+  for (const auto& refused : {site.nexus().pause_scrub(), site.nexus().resume_scrub()}) {
+    EXPECT_EQ(refused.error().code(), Code::kFailedPrecondition);
+    EXPECT_EQ(refused.error().to_string(), "the scrub of nexus nexus-1 is failed");
+  }
 
   site.run_until([&] { return !site.child(1).faulting; });
   ASSERT_TRUE(site.run(site.nexus().online_child(NexusSite::uri(1))));
   site.wait_healthy(1);
   ASSERT_TRUE(start(site, {.source_uri = {}, .max_bytes_per_second = 1 << 20}));
   ASSERT_TRUE(site.nexus().pause_scrub());
-  ASSERT_TRUE(site.nexus().stop_scrub());
-  site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
+  ASSERT_TRUE(site.run(site.nexus().stop_scrub()));
   EXPECT_EQ(site.nexus().scrub_report()->state, ScrubState::kStopped);
+  EXPECT_TRUE(site.nexus().scrub_report()->end_time.has_value());
   // The nexus may go while one is under way.
   ASSERT_TRUE(start(site, {.source_uri = {}, .max_bytes_per_second = 1 << 20}));
   site.end();
+}
+
+// A nexus over two devices that stay when it lets go of them, as replicas do; the first two segments differ.
+class LocalChildren {
+ public:
+  LocalChildren() {
+    NexusRequest request = site.request({});
+    for (size_t i = 0; i < 2; ++i) {
+      const std::string name_and_uuid = fmt::format("m{}?uuid={}", i, NexusSite::child_uuid(i));
+      EXPECT_TRUE(site.run(site.process().devices.create("malloc:///" + name_and_uuid + "&size_mb=8")));
+      request.children.push_back("bdev:///" + name_and_uuid);
+    }
+    source = request.children[0];
+    EXPECT_TRUE(site.create(std::move(request)));
+    EXPECT_TRUE(site.write(0, 1000, 7).is_success());
+    std::vector<std::byte> other(2 * kSegmentBytes, std::byte{8});
+    EXPECT_TRUE(site.run(perform("m1", IoType::kWrite, other)).is_success());
+  }
+  ~LocalChildren() { site.end(); }
+  // Of I/O to these segments of a child.
+  std::string inject(size_t child, const std::string& what) {
+    const std::string uri =
+        fmt::format("inject://m{}?offset={}&num_blk={}&{}", child, NexusSite::kDataStart, 2 * kSegmentBlocks, what);
+    const runtime::Reactor::Scope scope(site.node().reactor(0));
+    EXPECT_TRUE(site.process().devices.inject_fault(uri));
+    return uri;
+  }
+  void take_back(const std::string& fault) {
+    const runtime::Reactor::Scope scope(site.node().reactor(0));
+    EXPECT_TRUE(site.process().devices.remove_fault(fault));
+  }
+  // Of the second child.
+  uint8_t content(size_t segment) {
+    std::vector<std::byte> data(2 * kSegmentBytes);
+    EXPECT_TRUE(site.run(perform("m1", IoType::kRead, data)).is_success());
+    return static_cast<uint8_t>(data[segment * kSegmentBytes]);
+  }
+  // Somebody else may have the children when it is over: nothing may be written to them any more.
+  uint8_t content_when_shut_down(size_t segment = 0) {
+    Call shutdown(site, site.nexus().shutdown());
+    site.run_until([&] { return shutdown.result.has_value(); });
+    EXPECT_TRUE(*shutdown.result);
+    const uint8_t found = content(segment);
+    site.world().run_for(std::chrono::minutes(5));
+    EXPECT_EQ(content(segment), found);
+    return found;
+  }
+  NexusSite site{{}};
+  std::string source;
+
+ private:
+  Task<nvme::Status> perform(std::string device, IoType type, std::vector<std::byte>& data) {
+    auto channel = co_await site.process().devices.find(device)->open_channel();
+    iovec piece{data.data(), data.size()};
+    co_return co_await block::perform(
+        **channel, {.type = type, .lba = NexusSite::kDataStart, .num_blocks = data.size() / 512, .data = {&piece, 1}});
+  }
+};
+
+TEST(NexusScrubSimTest, AShutdownWaitsForARepair) {
+  LocalChildren children;
+  children.inject(1, "op=write&method=delay-60000&retries=1");
+  ASSERT_TRUE(start(children.site, {.repair = ScrubRepair::kSource, .source_uri = children.source}));
+  children.site.world().run_for(std::chrono::seconds(1));
+  EXPECT_EQ(children.content_when_shut_down(), 7);
+}
+
+TEST(NexusScrubSimTest, WhenOneIsStoppedAnotherOneMayBegin) {
+  LocalChildren children;
+  NexusSite& site = children.site;
+  children.inject(0, "op=read&method=delay-8000&retries=1");
+  ASSERT_TRUE(start(site, {}));
+  site.world().run_for(std::chrono::seconds(1));
+  ASSERT_TRUE(site.run(site.nexus().stop_scrub()));
+  EXPECT_EQ(site.nexus().scrub_report()->state, ScrubState::kStopped);
+  EXPECT_EQ(scrub(site, {}).state, ScrubState::kCompleted);
+  EXPECT_TRUE(site.run(site.nexus().stop_scrub()));  // nothing to stop
+  EXPECT_EQ(site.nexus().scrub_report()->state, ScrubState::kCompleted);
+  // Of one whose child does not answer it is said that it takes long.
+  children.inject(0, "op=read&method=delay-60000&retries=1");
+  ASSERT_TRUE(start(site, {}));
+  site.world().run_for(std::chrono::seconds(1));
+  const auto stopped = site.run(site.nexus().stop_scrub());
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().code(), Code::kDeadlineExceeded);
+  EXPECT_THAT(stopped.error().to_string(), testing::StartsWith("the scrub of nexus nexus-1 ends with its I/O"));
+  site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
+}
+
+// It leaves while its channel is opened; its device has other users.
+TEST(NexusScrubSimTest, KeepsNothingOfAChildThatHasLeft) {
+  NexusSite site({.with_store = false});
+  NexusRequest request = site.request({});
+  for (size_t i = 0; i < 3; ++i) {
+    ASSERT_TRUE(site.run(site.process().devices.create(NexusSite::uri(i))));
+    request.children.push_back(fmt::format("bdev:///{}?uuid={}", NexusSite::disk_path(i), NexusSite::child_uuid(i)));
+  }
+  ASSERT_TRUE(site.create(std::move(request)));
+  site.node().files().root_disk().set_faults({.slow_factor = 10000});  // where files are opened
+  ASSERT_TRUE(start(site, {.source_uri = {}, .max_bytes_per_second = 1}));
+  site.world().run_for(std::chrono::milliseconds(10));
+  site.disk(1).set_faults({.write_error = EIO});
+  ASSERT_TRUE(site.write(NexusSite::kNumBlocks - 8, 8, 1).is_success());
+  site.run_until([&] { return site.nexus().children()[1].state == ChildState::kFaulted; });
+  site.run_until([&] { return !site.nexus().children()[1].faulting; });
+  site.node().files().root_disk().set_faults({});
+  site.world().run_for(std::chrono::minutes(1));
+  ASSERT_EQ(site.nexus().scrub_report()->state, ScrubState::kRunning);
+  EXPECT_TRUE(site.run(site.process().devices.destroy(NexusSite::uri(1))));
+  site.end();
+}
+
+TEST(NexusScrubSimTest, GrowsWithTheNexus) {
+  NexusSite site({});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(start(site, {.source_uri = {}, .max_bytes_per_second = 1 << 20}));
+  site.world().run_for(std::chrono::seconds(1));
+  for (size_t i = 0; i < 2; ++i) {
+    site.node().files().resize_device(NexusSite::disk_path(i), 2 * NexusSite::kDiskBytes);
+    ASSERT_TRUE(site.run(site.process().devices.find(NexusSite::disk_path(i))->rescan()));
+  }
+  ASSERT_TRUE(site.run(site.nexus().resize(2 * NexusSite::kDiskBytes)));
+  ASSERT_GT(site.nexus().num_blocks(), NexusSite::kNumBlocks);
+  const uint64_t last = site.nexus().num_blocks() - 1;
+  damage(site, 1, last);
+  site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
+  const ScrubReport report = *site.nexus().scrub_report();
+  EXPECT_EQ(report.state, ScrubState::kCompleted);
+  EXPECT_EQ(report.blocks_total, last + 1);
+  EXPECT_EQ(report.blocks_compared, last + 1);
+  ASSERT_EQ(report.differences.size(), 1u);
+  EXPECT_EQ(report.differences[0].lba, last / kSegmentBlocks * kSegmentBlocks);
+  site.end();
+}
+
+// Nothing takes so long that a child is retired, but all of it longer than a shutdown waits for copies.
+TEST(NexusScrubSimTest, AShutdownLetsNoRepairBegin) {
+  LocalChildren children;
+  for (const size_t child : {0, 1}) children.inject(child, "op=read&method=delay-8000");
+  ASSERT_TRUE(start(children.site, {.repair = ScrubRepair::kSource, .source_uri = children.source}));
+  children.site.world().run_for(std::chrono::seconds(10));
+  EXPECT_EQ(children.content_when_shut_down(), 8);
+}
+
+TEST(NexusScrubSimTest, AShutdownWaitsForBadBlocksToBeWrittenAgain) {
+  LocalChildren children;
+  const std::string unreadable = children.inject(1, "op=read&stage=compl&method=status-nvme-2-81");
+  children.inject(1, "op=write&method=delay-60000&retries=1");
+  // One of two reads goes to that child.
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(children.site.read(0, 8), 7);
+  children.take_back(unreadable);
+  EXPECT_EQ(children.content_when_shut_down(), 7);
+}
+
+// Of two segments the second one is not begun.
+TEST(NexusScrubSimTest, AShutdownLetsNoMoreBadBlocksBeWrittenAgain) {
+  LocalChildren children;
+  const std::string unreadable = children.inject(1, "op=read&stage=compl&method=status-nvme-2-81");
+  children.inject(0, "op=read&method=delay-8000");
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(children.site.read(0, 2 * kSegmentBlocks), 7);
+  children.site.world().run_for(std::chrono::seconds(1));
+  children.take_back(unreadable);
+  EXPECT_EQ(children.content_when_shut_down(1), 8);
+  EXPECT_EQ(children.content(0), 7);
 }
 
 // While hosts write everywhere, nothing differs, nothing is lost by repairs, and a rebuild is not misled.

@@ -103,7 +103,8 @@ Task<std::shared_ptr<block::Channel>> Resync::channel_of(RebuildJob::Source chil
   auto opened = co_await child.device->open_channel();
   if (!opened) co_return nullptr;
   std::shared_ptr<block::Channel> channel = std::move(*opened);
-  if (!stopping_ && !child.device->removed()) channels_[child.uri] = channel;
+  // Who has left meanwhile has been dropped already.
+  if (!stopping_ && is_among(owner_.resync_children(), child)) channels_[child.uri] = channel;
   co_return channel;
 }
 

@@ -76,48 +76,50 @@ void ScrubJob::start() {
   Reactor::current().spawn("scrub", run());
 }
 
-Result<> ScrubJob::pause() {
-  if (stopping()) return fail(Code::kInternal, fmt::format("it is {}", to_text(report_.state)));
+void ScrubJob::pause() {
+  CAIRN_CHECK(!is_over());
   report_.state = ScrubState::kPaused;
-  return {};
 }
 
-Result<> ScrubJob::resume() {
-  if (stopping()) return fail(Code::kInternal, fmt::format("it is {}", to_text(report_.state)));
+void ScrubJob::resume() {
+  CAIRN_CHECK(!is_over());
   report_.state = ScrubState::kRunning;
   changed_.pulse();
-  return {};
 }
 
-Result<> ScrubJob::stop() {
-  if (report_.state == ScrubState::kStopped) return {};
-  if (stopping()) return fail(Code::kInternal, fmt::format("it is {}", to_text(report_.state)));
+void ScrubJob::stop() {
+  if (is_over()) return;
   report_.state = ScrubState::kStopped;
   changed_.pulse();
-  return {};
+}
+
+void ScrubJob::grow(uint64_t num_blocks) {
+  if (!is_over()) report_.blocks_total = num_blocks;
 }
 
 void ScrubJob::fail_with(std::string why) {
-  if (stopping()) return;
+  if (is_over()) return;
   report_.state = ScrubState::kFailed;
   report_.failure = std::move(why);
 }
 
 Task<> ScrubJob::run() {
   const uint64_t segment_blocks = kSegmentBytes / report_.block_size;
-  for (uint64_t lba = 0; lba < report_.blocks_total; lba += segment_blocks) {
+  while (report_.blocks_compared < report_.blocks_total) {
     co_await take_turn(kSegmentBytes);
-    if (stopping()) break;
-    const uint64_t num_blocks = std::min(segment_blocks, report_.blocks_total - lba);
+    if (is_over()) break;
+    const uint64_t lba = report_.blocks_compared;
+    // To the end of the segment: before the nexus grew it may have had a part of it only.
+    const uint64_t num_blocks = std::min(segment_blocks - lba % segment_blocks, report_.blocks_total - lba);
     co_await lock_.acquire(lba, num_blocks);
     Outcome outcome = Outcome::kOutdated;
-    while (outcome == Outcome::kOutdated && !stopping()) outcome = co_await scrub(lba, num_blocks);
+    while (outcome == Outcome::kOutdated && !is_over()) outcome = co_await scrub(lba, num_blocks);
     co_await lock_.release();
     if (outcome != Outcome::kCompared) break;
     report_.blocks_compared += num_blocks;
     report_.progress = report_.blocks_compared * 100 / report_.blocks_total;
   }
-  if (!stopping()) report_.state = ScrubState::kCompleted;
+  if (!is_over()) report_.state = ScrubState::kCompleted;
   channels_.clear();
   memory_.clear();
   report_.end_time = Reactor::current().now();
@@ -130,7 +132,7 @@ Task<> ScrubJob::run() {
 
 Task<> ScrubJob::take_turn(uint64_t bytes) {
   bool yielded = false;
-  while (!stopping()) {
+  while (!is_over()) {
     if (report_.state == ScrubState::kPaused) {
       if (auto waited = co_await changed_.wait(); !waited) fail_with("the process ends");
       continue;
@@ -157,7 +159,8 @@ Task<std::shared_ptr<block::Channel>> ScrubJob::channel_of(RebuildJob::Source ch
   auto opened = co_await child.device->open_channel();
   if (!opened) co_return nullptr;
   std::shared_ptr<block::Channel> channel = std::move(*opened);
-  if (!child.device->removed()) channels_[child.uri] = channel;
+  // Who has left meanwhile has been dropped already.
+  if (is_among(owner_.resync_children(), child)) channels_[child.uri] = channel;
   co_return channel;
 }
 

@@ -75,12 +75,17 @@ class ScrubJob {
   ScrubJob& operator=(const ScrubJob&) = delete;
 
   void start();
-  // INTERNAL when the state does not allow it.
-  Result<> pause();
-  Result<> resume();
-  Result<> stop();
-  auto wait_ended() { return ended_.wait_uninterrupted(); }
+  // Of one that goes on.
+  void pause();
+  void resume();
+  // The segment it is at is the last one. Nothing happens to one that is over.
+  void stop();
+  // The nexus has grown: the new blocks are compared, too.
+  void grow(uint64_t num_blocks);
+  auto wait_ended() { return ended_.wait(); }
   bool ended() const { return ended_.is_set(); }
+  // Stopped, failed or completed; it may not have ended yet.
+  bool is_over() const { return report_.state != ScrubState::kRunning && report_.state != ScrubState::kPaused; }
   // The device of this child is about to go.
   void drop_child(const std::string& uri) { channels_.erase(uri); }
   const ScrubReport& report() const { return report_; }
@@ -95,7 +100,6 @@ class ScrubJob {
                              uint64_t departures);
   runtime::Task<> take_turn(uint64_t bytes);
   runtime::Task<std::shared_ptr<block::Channel>> channel_of(RebuildJob::Source child);
-  bool stopping() const { return report_.state != ScrubState::kRunning && report_.state != ScrubState::kPaused; }
   void note(ScrubDifference difference);
   void fail_with(std::string why);
 

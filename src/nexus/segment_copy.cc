@@ -29,7 +29,8 @@ Task<Status> transfer(block::Channel& channel, IoType type, uint64_t lba, uint64
                                       .read_flags = type == IoType::kRead ? kFailUnwritten : 0});
 }
 
-// That another host holds the reservation must not be forgotten.
+// Of the source, or that the destination may have another user by now. That another host holds the reservation must not
+// be forgotten.
 bool is_outdated(const CopyWatch* watch, uint64_t departures, Status read) {
   return num_departures(watch) != departures && !failure_of(read).conflict;
 }
@@ -82,6 +83,7 @@ Task<SegmentCopy> equalize_segment(block::Channel& from, block::Channel& to, uin
   if (is_outdated(watch, departures, source)) co_return SegmentCopy{Outcome::kOutdated, source};
   if (!source.is_success() && !is_unwritten(source)) co_return SegmentCopy{Outcome::kReadFailed, source};
   const Status present = co_await transfer(to, IoType::kRead, lba, num_blocks, memory + size, watch);
+  if (is_outdated(watch, departures, present)) co_return SegmentCopy{Outcome::kOutdated, present};
   if (is_unwritten(source)) {
     if (is_unwritten(present)) co_return SegmentCopy{};
     co_return co_await release(to, lba, num_blocks, watch);

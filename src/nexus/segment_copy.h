@@ -18,7 +18,7 @@ struct SegmentCopy {
     kReleased,   // the source has nothing there; now the destination has nothing there either
     kEqual,      // nothing had to be done
     kUnwritten,  // some of it in the source: nothing has been done
-    kOutdated,   // a child has ceased to be healthy before the source answered: to be done again with another choice
+    kOutdated,   // a child has ceased to be healthy before anything was written: to be done again with another choice
     kReadFailed,
     kWriteFailed,
   };

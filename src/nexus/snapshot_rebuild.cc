@@ -13,15 +13,21 @@ namespace cairn::nexus {
 
 using runtime::Task;
 
-// Keeps both devices until the copying has ended, which it does when one of them is removed.
+namespace {
+
+constexpr std::string_view kClaim = "snapshot rebuild";
+
+}  // namespace
+
+// Keeps both devices, and its claim of the destination, until the copying has ended, which it does when one of them is
+// removed.
 class SnapshotRebuilds::Job final : public std::enable_shared_from_this<Job>, private RebuildJob::Owner {
  public:
-  // `made`: the source's device is the job's own.
-  Job(block::Registry& devices, SnapshotRebuildRequest request, std::shared_ptr<block::Device> source, bool made)
-      : devices_(devices),
+  // The destination is claimed and the source open for it.
+  Job(SnapshotRebuilds& rebuilds, SnapshotRebuildRequest request, std::shared_ptr<block::Device> source)
+      : rebuilds_(rebuilds),
         request_(std::move(request)),
         source_(std::move(source)),
-        made_(made),
         source_watch_(*this),
         destination_watch_(*this) {}
 
@@ -76,6 +82,7 @@ class SnapshotRebuilds::Job final : public std::enable_shared_from_this<Job>, pr
   CopyWatch* copy_watch() override { return nullptr; }
   void on_rebuild_ended(RebuildJob& job) override {
     record_ = job.record();
+    request_.destination->release_claim();
     log::info("snapshot rebuild of {} from {}: {}", request_.uuid.to_string(), request_.snapshot_uri,
               to_text(record_.state));
     // The task of the copying has not ended yet.
@@ -86,20 +93,14 @@ class SnapshotRebuilds::Job final : public std::enable_shared_from_this<Job>, pr
     job->source_watch_.unlink();
     job->destination_watch_.unlink();
     job->request_.destination.reset();
-    const bool made = job->made_ && !job->source_->removed();
     job->source_.reset();
-    if (made) {
-      if (auto gone = co_await job->devices_.destroy(job->request_.snapshot_uri); !gone) {
-        log::warn("snapshot rebuild: {}", gone.error().to_string());
-      }
-    }
+    co_await job->rebuilds_.close_source(job->request_.snapshot_uri);
     job->ended_.set();
   }
 
-  block::Registry& devices_;
+  SnapshotRebuilds& rebuilds_;
   SnapshotRebuildRequest request_;
   std::shared_ptr<block::Device> source_;
-  const bool made_;
   Watch source_watch_;
   Watch destination_watch_;
   std::unique_ptr<RebuildJob> copying_;  // until it has ended
@@ -114,21 +115,57 @@ SnapshotRebuilds::~SnapshotRebuilds() {
   CAIRN_CHECK(jobs_.empty() || abandoning());
 }
 
+Task<Result<std::shared_ptr<block::Device>>> SnapshotRebuilds::open_source(std::string uri) {
+  auto& entry = sources_[uri];
+  if (entry == nullptr) entry = std::make_shared<Source>();
+  const std::shared_ptr<Source> source = entry;
+  ++source->num_users;
+  std::optional<Error> problem;
+  {
+    const auto turn = co_await source->changing.lock();
+    if (!turn) {
+      problem = turn.error();
+    } else if (source->device == nullptr) {
+      auto opened = co_await devices_.create(uri);
+      source->made = opened.has_value();
+      if (source->made) {
+        source->device = std::move(*opened);
+      } else if (const auto name = devices_.device_name(uri)) {
+        source->device = devices_.find(*name);  // somebody else's
+      }
+      if (source->device == nullptr) problem = std::move(opened.error());
+    } else if (source->device->removed()) {
+      problem = Error(Code::kUnavailable, "it is being removed");
+    }
+    if (!problem) co_return source->device;
+  }
+  co_await close_source(uri);
+  co_return fail(Error(Code::kNotFound, fmt::format("the snapshot {} cannot be opened", uri), std::move(*problem)));
+}
+
+Task<> SnapshotRebuilds::close_source(std::string uri) {
+  const std::shared_ptr<Source> source = sources_.at(uri);
+  const auto turn = co_await source->changing.lock();
+  if (--source->num_users > 0) co_return;
+  const bool made = source->made && source->device != nullptr;
+  // A namespace that is gone announces its removal itself, and nobody else takes it from the registry.
+  const bool was_removed = made && source->device->removed();
+  source->device.reset();
+  if (made) {
+    if (auto gone = co_await devices_.destroy(uri); !gone && !was_removed) {
+      log::warn("snapshot rebuild: {}", gone.error().to_string());
+    }
+  }
+  if (source->num_users == 0) sources_.erase(uri);
+}
+
 Task<Result<SnapshotRebuildInfo>> SnapshotRebuilds::create(SnapshotRebuildRequest request) {
   if (auto existing = find(request.uuid)) co_return std::move(*existing);
-  auto opened = co_await devices_.create(request.snapshot_uri);
-  const bool made = opened.has_value();
-  std::shared_ptr<block::Device> source;
-  if (made) {
-    source = std::move(*opened);
-  } else if (const auto name = devices_.device_name(request.snapshot_uri)) {
-    source = devices_.find(*name);  // somebody else's
-  }
+  auto opened = co_await open_source(request.snapshot_uri);
+  if (!opened) co_return fail(std::move(opened.error()));
+  std::shared_ptr<block::Device> source = std::move(*opened);
   std::optional<Error> problem;
-  if (source == nullptr) {
-    problem = Error(Code::kNotFound, fmt::format("the snapshot {} cannot be opened", request.snapshot_uri),
-                    std::move(opened.error()));
-  } else if (source == request.destination) {
+  if (source == request.destination) {
     problem = Error(Code::kInvalidArgument, "the snapshot and the replica are the same device");
   } else if (source->block_size() != request.destination->block_size() || source->num_blocks() == 0 ||
              source->num_blocks() > request.destination->num_blocks()) {
@@ -140,16 +177,20 @@ Task<Result<SnapshotRebuildInfo>> SnapshotRebuilds::create(SnapshotRebuildReques
   }
   // Another call may have been faster.
   auto existing = find(request.uuid);
+  if (!problem && !existing) {
+    if (auto claimed = request.destination->claim(std::string(kClaim)); !claimed) {
+      problem = Error(Code::kFailedPrecondition, fmt::format("replica {} is in use", request.destination->name()),
+                      std::move(claimed.error()));
+    }
+  }
   if (problem || existing) {
     source.reset();
-    if (made) {
-      if (auto gone = co_await devices_.destroy(request.snapshot_uri); !gone) log::warn("{}", gone.error().to_string());
-    }
+    co_await close_source(request.snapshot_uri);
     if (existing) co_return std::move(*existing);
     co_return fail(std::move(*problem));
   }
   const Uuid uuid = request.uuid;
-  auto job = std::make_shared<Job>(devices_, std::move(request), std::move(source), made);
+  auto job = std::make_shared<Job>(*this, std::move(request), std::move(source));
   jobs_.emplace(uuid, job);
   job->start(options_);
   co_return job->info();

@@ -486,11 +486,15 @@ class Children(NexusCase):
         self.assertEqual(listed["end_time"], ends[2])
         for request, records in (({"count": 2}, oldest_first[:0:-1]), ({"count": 9}, oldest_first[::-1]),
                                  ({"sinceEndTime": ends[0]}, oldest_first[:0:-1]),
-                                 ({"sinceEndTime": ends[0], "count": 1}, oldest_first[2:])):
+                                 ({"sinceEndTime": ends[0], "count": 1}, oldest_first[2:]),
+                                 ({"sinceEndTime": "0001-01-01T00:00:00Z"}, oldest_first[::-1]),
+                                 ({"sinceEndTime": "1600-01-01T00:00:00Z"}, oldest_first[::-1])):
             self.assertEqual(histories(**request)["histories"][self.identity]["records"], records, request)
         nothing_new = histories(sinceEndTime=ends[2])
         self.assertEqual(nothing_new["histories"], {})
         self.assertGreater(nothing_new["end_time"], ends[2])  # now
+        for far_away in ("2400-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
+            self.assertEqual(histories(sinceEndTime=far_away)["histories"], {}, far_away)
         self.assertEqual(histories(count=0)["histories"], {})
         client("nexus", "destroy", self.identity)
         self.assertEqual(histories()["histories"], {})
@@ -646,6 +650,9 @@ class Scrubs(NexusCase):
         self.assertIn("paused", self.under_test.client("nexus", "scrub", "pause", self.identity))
         self.assertIn("running", self.under_test.client("nexus", "scrub", "resume", self.identity))
         self.assertIn("stopped", self.under_test.client("nexus", "scrub", "stop", self.identity))
+        for verb in ("pause", "resume"):
+            self.refused("FAILED_PRECONDITION", "the scrub of nexus nexus0 is stopped", "nexus", "scrub", verb, self.identity)
+        self.scrub("--limit", "1MiB")  # at once
         self.assertEqual(await host.read(1000, 1), b"s" * BLOCK)
         await host.close()
         self.under_test.stop()

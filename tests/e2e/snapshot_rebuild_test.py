@@ -24,10 +24,10 @@ class SnapshotRebuilds(EngineCase):
         (job,) = json.loads(self.under_test.client("-o", "json", "snapshot-rebuild", "list", self.copy))["rebuilds"]
         return job
 
-    def refused(self, code: str, *command: str) -> None:
+    def refused(self, code: str, *command: str, text: str = "") -> None:
         result = self.under_test.client_result("snapshot-rebuild", *command)
         self.assertEqual((result.returncode, result.stdout), (1, ""), command)
-        self.assertTrue(result.stderr.startswith(f"error: {code}: "), (command, result.stderr))
+        self.assertTrue(result.stderr.startswith(f"error: {code}: {text}"), (command, result.stderr))
 
     async def test_create_list_destroy(self) -> None:
         client = self.under_test.client
@@ -51,6 +51,28 @@ class SnapshotRebuilds(EngineCase):
         self.refused("INVALID_ARGUMENT", "create", self.copy, "bdev:///copy")
         self.under_test.client("bdev", "create", "malloc:///large?size_mb=17")
         self.refused("OUT_OF_RANGE", "create", self.copy, "bdev:///large")
+        self.refused("INVALID_ARGUMENT", "create", self.snapshot, "bdev:///copy",
+                     text=f'{self.snapshot} is a snapshot ("snap"), not a replica')
+
+    async def test_a_replica_in_use_is_refused_and_one_that_is_written_is_in_use(self) -> None:
+        client = self.under_test.client
+        nexus = str(uuid.uuid4())
+        client("nexus", "create", nexus, "16MiB", f"bdev:///copy?uuid={self.copy}")
+        self.refused("FAILED_PRECONDITION", "create", self.copy, "bdev:///snap",
+                     text="replica copy is in use: bdev 'copy' is already claimed by 'NEXUS_CAS_MODULE'")
+        client("nexus", "destroy", nexus)
+        client("replica", "share", self.copy, "nvmf")
+        self.refused("FAILED_PRECONDITION", "create", self.copy, "bdev:///snap",
+                     text="replica copy is in use: bdev 'copy' is already claimed by 'NVMe-oF Target'")
+        client("replica", "unshare", self.copy)
+        client("test", "inject", "--add", "inject://snap?op=read&stage=submit&method=delay-500")
+        client("snapshot-rebuild", "create", self.copy, "bdev:///snap")
+        result = self.under_test.client_result("nexus", "create", nexus, "16MiB", f"bdev:///copy?uuid={self.copy}")
+        self.assertIn("claimed by 'snapshot rebuild'", result.stderr)
+        result = self.under_test.client_result("replica", "share", self.copy, "nvmf")
+        self.assertIn("claimed by snapshot rebuild", result.stderr)
+        client("snapshot-rebuild", "destroy", self.copy)
+        client("replica", "share", self.copy, "nvmf")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 // Copies of snapshots into replicas: whole or only what is allocated, nothing stale, and what ends them.
 #include <gtest/gtest.h>
 
+#include <array>
+#include <optional>
+
 #include "nexus/snapshot_rebuild.h"
 #include "pool/test_site.h"
 
@@ -102,6 +105,90 @@ TEST_F(SnapshotRebuildSimTest, Refusals) {
   EXPECT_EQ(begin(1, "to", "malloc:///other?size_mb=8&blk_size=4096").error().code(), Code::kOutOfRange);
   EXPECT_EQ(device("large"), nullptr);
   EXPECT_TRUE(jobs_->list().empty());
+}
+
+TEST_F(SnapshotRebuildSimTest, TheDestinationHasOneWriter) {
+  drop();
+  RebuildOptions options;
+  options.limits.max_bytes_per_second = kMiB;
+  make(options);
+  make_device("malloc:///to?size_mb=8");
+  make_device("malloc:///from?size_mb=8");
+  {
+    const runtime::Reactor::Scope scope(site_.reactor());
+    ASSERT_TRUE(device("to")->claim("somebody"));
+  }
+  const auto refused = begin(1, "to", "malloc:///own?size_mb=8");
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(refused.error().to_string(), "replica to is in use: bdev 'to' is already claimed by 'somebody'");
+  EXPECT_EQ(device("own"), nullptr);
+  EXPECT_EQ(device("to")->claimed_by(), "somebody");
+  {
+    const runtime::Reactor::Scope scope(site_.reactor());
+    device("to")->release_claim();
+  }
+  ASSERT_TRUE(begin(1, "to", "malloc:///from?size_mb=8"));
+  EXPECT_EQ(device("to")->claimed_by(), "snapshot rebuild");
+  EXPECT_TRUE(begin(1, "to", "malloc:///from?size_mb=8"));  // the job that there is
+  EXPECT_EQ(wait(1), RebuildState::kCompleted);
+  EXPECT_FALSE(device("to")->claimed_by());
+}
+
+// The second one comes while the first one still opens it, and goes on after the first one has ended.
+TEST_F(SnapshotRebuildSimTest, TwoFromOneSource) {
+  drop();
+  RebuildOptions options;
+  options.limits.max_bytes_per_second = kMiB;
+  make(options);
+  site_.node().files().add_block_device("/dev/sdb", {.size_bytes = 8 * kMiB});
+  const std::string from = "aio:///dev/sdb";
+  make_device("malloc:///to1?size_mb=8");
+  make_device("malloc:///to2?size_mb=8");
+  std::array<std::optional<Result<SnapshotRebuildInfo>>, 2> begun;
+  {
+    const runtime::Reactor::Scope scope(site_.reactor());
+    for (size_t i = 0; i < 2; ++i) {
+      site_.reactor().spawn("begin",
+                            [](SnapshotRebuilds& jobs, SnapshotRebuildRequest request,
+                               auto& result) -> runtime::Task<> {
+                              result = co_await jobs.create(std::move(request));
+                            }(*jobs_,
+                                             {.uuid = pool::TestSite::uuid_of(i + 1),
+                                              .destination = device(fmt::format("to{}", i + 1)),
+                                              .snapshot_uri = from,
+                                              .replica_uuid = {},
+                                              .snapshot_uuid = {},
+                                              .replica_uri = {}},
+                                             begun[i]));
+    }
+  }
+  site_.run_until([&] { return begun[0] && begun[1]; });
+  ASSERT_TRUE(*begun[0]) << begun[0]->error().to_string();
+  ASSERT_TRUE(*begun[1]) << begun[1]->error().to_string();
+  site_.world().run_for(std::chrono::seconds(1));
+  ASSERT_TRUE(site_.run(jobs_->destroy(pool::TestSite::uuid_of(1))));
+  EXPECT_NE(device("/dev/sdb"), nullptr);
+  EXPECT_EQ(wait(2), RebuildState::kCompleted);
+  ASSERT_TRUE(site_.run(jobs_->destroy(pool::TestSite::uuid_of(2))));
+  EXPECT_EQ(device("/dev/sdb"), nullptr);
+}
+
+TEST_F(SnapshotRebuildSimTest, ASourceThatGoesAwayIsLetGo) {
+  drop();
+  RebuildOptions options;
+  options.limits.max_bytes_per_second = kMiB;
+  make(options);
+  make_device("malloc:///to?size_mb=8");
+  const std::string from = "malloc:///from?size_mb=8";
+  ASSERT_TRUE(begin(1, "to", from));
+  {
+    const runtime::Reactor::Scope scope(site_.reactor());
+    device("from")->announce_removal();  // by itself, as a namespace that is gone
+  }
+  EXPECT_EQ(wait(1), RebuildState::kFailed);
+  ASSERT_TRUE(site_.run(jobs_->destroy(pool::TestSite::uuid_of(1))));
+  EXPECT_EQ(site_.run(site_.engine().registry.destroy(from)).error().code(), Code::kNotFound);  // not even removed
 }
 
 TEST_F(SnapshotRebuildSimTest, EndsWithItsDevices) {
