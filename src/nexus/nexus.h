@@ -178,7 +178,7 @@ class Nexus final : public block::Device,
   Result<> pause_scrub();
   Result<> resume_scrub();
   // Returns when it has ended, so that another one may be started. Nothing to stop: nothing happens. DEADLINE_EXCEEDED:
-  // it has I/O under way that takes too long, and ends with that.
+  // it waits for I/O, its own or that of hosts in its segment, which takes too long, and ends with that.
   runtime::Task<Result<>> stop_scrub();
   std::optional<ScrubReport> scrub_report() const;  // of the one under way, or the last one
 

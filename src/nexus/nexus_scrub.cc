@@ -64,7 +64,9 @@ Task<Result<>> Nexus::stop_scrub() {
   const runtime::Deadline deadline(co_await runtime::current_context(), end_patience());
   if (auto ended = co_await scrub->wait_ended(); !ended) {
     co_return fail(Error(ended.error().code(),
-                         fmt::format("the scrub of nexus {} ends with its I/O under way, which takes long", name()),
+                         fmt::format("the scrub of nexus {} ends with what it waits for, which takes long: an I/O "
+                                     "of a child, or of a host",
+                                     name()),
                          std::move(ended.error())));
   }
   co_return Result<>{};

@@ -239,7 +239,7 @@ TEST(NexusScrubSimTest, WhenOneIsStoppedAnotherOneMayBegin) {
   const auto stopped = site.run(site.nexus().stop_scrub());
   ASSERT_FALSE(stopped);
   EXPECT_EQ(stopped.error().code(), Code::kDeadlineExceeded);
-  EXPECT_THAT(stopped.error().to_string(), testing::StartsWith("the scrub of nexus nexus-1 ends with its I/O"));
+  EXPECT_THAT(stopped.error().to_string(), testing::StartsWith("the scrub of nexus nexus-1 ends with what it waits for"));
   site.run_until([&] { return site.nexus().scrub_report()->end_time.has_value(); });
 }
 

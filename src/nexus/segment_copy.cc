@@ -84,6 +84,7 @@ Task<SegmentCopy> equalize_segment(block::Channel& from, block::Channel& to, uin
   if (!source.is_success() && !is_unwritten(source)) co_return SegmentCopy{Outcome::kReadFailed, source};
   const Status present = co_await transfer(to, IoType::kRead, lba, num_blocks, memory + size, watch);
   if (is_outdated(watch, departures, present)) co_return SegmentCopy{Outcome::kOutdated, present};
+  if (failure_of(present).conflict) co_return SegmentCopy{Outcome::kWriteFailed, present};
   if (is_unwritten(source)) {
     if (is_unwritten(present)) co_return SegmentCopy{};
     co_return co_await release(to, lba, num_blocks, watch);

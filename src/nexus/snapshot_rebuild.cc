@@ -121,10 +121,13 @@ Task<Result<std::shared_ptr<block::Device>>> SnapshotRebuilds::open_source(std::
   const std::shared_ptr<Source> source = entry;
   ++source->num_users;
   std::optional<Error> problem;
+  const uint64_t failures = source->num_failures;
   {
     const auto turn = co_await source->changing.lock();
     if (!turn) {
       problem = turn.error();
+    } else if (source->num_failures != failures) {
+      problem = source->failure;  // the attempt that was waited for was as good as another one
     } else if (source->device == nullptr) {
       auto opened = co_await devices_.create(uri);
       source->made = opened.has_value();
@@ -133,13 +136,16 @@ Task<Result<std::shared_ptr<block::Device>>> SnapshotRebuilds::open_source(std::
       } else if (const auto name = devices_.device_name(uri)) {
         source->device = devices_.find(*name);  // somebody else's
       }
-      if (source->device == nullptr) problem = std::move(opened.error());
+      if (source->device == nullptr) {
+        problem = source->failure = std::move(opened.error());
+        ++source->num_failures;
+      }
     } else if (source->device->removed()) {
       problem = Error(Code::kUnavailable, "it is being removed");
     }
     if (!problem) co_return source->device;
+    if (--source->num_users == 0 && turn) sources_.erase(uri);
   }
-  co_await close_source(uri);
   co_return fail(Error(Code::kNotFound, fmt::format("the snapshot {} cannot be opened", uri), std::move(*problem)));
 }
 

@@ -61,6 +61,8 @@ class SnapshotRebuilds {
     std::shared_ptr<block::Device> device;  // nullptr: not open
     bool made = false;                      // for us: it goes with the last user
     size_t num_users = 0;                   // with those that open it
+    uint64_t num_failures = 0;              // of attempts to open it
+    std::optional<Error> failure;           // of the last one
     runtime::Mutex changing;
   };
   runtime::Task<Result<std::shared_ptr<block::Device>>> open_source(std::string uri);

@@ -36,6 +36,29 @@ class SnapshotRebuildSimTest : public testing::Test {
                                     .snapshot_uuid = {},
                                     .replica_uri = {}}));
   }
+  // Two jobs from one source, 1 and 2, into devices to1 and to2, begun at the same time.
+  std::vector<Result<SnapshotRebuildInfo>> begin_both(const std::string& from) {
+    std::array<std::optional<Result<SnapshotRebuildInfo>>, 2> begun;
+    {
+      const runtime::Reactor::Scope scope(site_.reactor());
+      for (size_t i = 0; i < 2; ++i) {
+        site_.reactor().spawn("begin",
+                              [](SnapshotRebuilds& jobs, SnapshotRebuildRequest request,
+                                 auto& result) -> runtime::Task<> {
+                                result = co_await jobs.create(std::move(request));
+                              }(*jobs_,
+                                               {.uuid = pool::TestSite::uuid_of(i + 1),
+                                                .destination = device(fmt::format("to{}", i + 1)),
+                                                .snapshot_uri = from,
+                                                .replica_uuid = {},
+                                                .snapshot_uuid = {},
+                                                .replica_uri = {}},
+                                               begun[i]));
+      }
+    }
+    site_.run_until([&] { return begun[0] && begun[1]; });
+    return {std::move(*begun[0]), std::move(*begun[1])};
+  }
   SnapshotRebuildInfo job(uint64_t number) { return *jobs_->find(pool::TestSite::uuid_of(number)); }
   RebuildState wait(uint64_t number) {
     site_.run_until([&] { return job(number).statistics.end_time.has_value(); });
@@ -145,32 +168,30 @@ TEST_F(SnapshotRebuildSimTest, TwoFromOneSource) {
   const std::string from = "aio:///dev/sdb";
   make_device("malloc:///to1?size_mb=8");
   make_device("malloc:///to2?size_mb=8");
-  std::array<std::optional<Result<SnapshotRebuildInfo>>, 2> begun;
-  {
-    const runtime::Reactor::Scope scope(site_.reactor());
-    for (size_t i = 0; i < 2; ++i) {
-      site_.reactor().spawn("begin",
-                            [](SnapshotRebuilds& jobs, SnapshotRebuildRequest request,
-                               auto& result) -> runtime::Task<> {
-                              result = co_await jobs.create(std::move(request));
-                            }(*jobs_,
-                                             {.uuid = pool::TestSite::uuid_of(i + 1),
-                                              .destination = device(fmt::format("to{}", i + 1)),
-                                              .snapshot_uri = from,
-                                              .replica_uuid = {},
-                                              .snapshot_uuid = {},
-                                              .replica_uri = {}},
-                                             begun[i]));
-    }
-  }
-  site_.run_until([&] { return begun[0] && begun[1]; });
-  ASSERT_TRUE(*begun[0]) << begun[0]->error().to_string();
-  ASSERT_TRUE(*begun[1]) << begun[1]->error().to_string();
+  const auto begun = begin_both(from);
+  ASSERT_TRUE(begun[0]) << begun[0].error().to_string();
+  ASSERT_TRUE(begun[1]) << begun[1].error().to_string();
   site_.world().run_for(std::chrono::seconds(1));
   ASSERT_TRUE(site_.run(jobs_->destroy(pool::TestSite::uuid_of(1))));
   EXPECT_NE(device("/dev/sdb"), nullptr);
   EXPECT_EQ(wait(2), RebuildState::kCompleted);
   ASSERT_TRUE(site_.run(jobs_->destroy(pool::TestSite::uuid_of(2))));
+  EXPECT_EQ(device("/dev/sdb"), nullptr);
+}
+
+// A source that does not answer is not tried again by each of those who wait for it.
+TEST_F(SnapshotRebuildSimTest, WhatCannotBeOpenedFailsForAllWhoWait) {
+  make_device("malloc:///to1?size_mb=8");
+  make_device("malloc:///to2?size_mb=8");
+  const std::string from = "aio:///dev/sdb";
+  for (const auto& begun : begin_both(from)) {
+    ASSERT_FALSE(begun);
+    EXPECT_EQ(begun.error().code(), Code::kNotFound);
+  }
+  site_.node().files().add_block_device("/dev/sdb", {.size_bytes = 8 * kMiB});
+  for (const auto& begun : begin_both(from)) ASSERT_TRUE(begun) << begun.error().to_string();
+  for (const uint64_t number : {1, 2}) EXPECT_EQ(wait(number), RebuildState::kCompleted);
+  for (const uint64_t number : {1, 2}) ASSERT_TRUE(site_.run(jobs_->destroy(pool::TestSite::uuid_of(number))));
   EXPECT_EQ(device("/dev/sdb"), nullptr);
 }
 
