@@ -20,7 +20,6 @@ enum class SeededBug : uint8_t {
   kHealthyBeforeRebuild,     // the record calls a child healthy when its rebuild begins
   kForgetUnflushed,          // what a leaving child may lose with its cache is not logged
   kReadFromRebuilding,       // a child that is being rebuilt is read
-  kReadUnequal,              // what may differ after an unclean stop is read before it is made equal
   kMarkFirstRegion,          // a write across regions of the write-intent log is an intent of the first only
   kDropFlush,                // flushes are acknowledged and not sent
   kViewRevivesDevice,        // a port takes a child's device from a view that is older than its closing
@@ -41,7 +40,7 @@ enum class SeededBug : uint8_t {
   kIgnoreFua,           // a write with FUA stays in the cache
 };
 
-inline constexpr std::array<std::string_view, 25> kSeededBugNames = {
+inline constexpr std::array<std::string_view, 24> kSeededBugNames = {
     "none",
     "acknowledge_failed_write",
     "skip_log",
@@ -51,7 +50,6 @@ inline constexpr std::array<std::string_view, 25> kSeededBugNames = {
     "healthy_before_rebuild",
     "forget_unflushed",
     "read_from_rebuilding",
-    "read_unequal",
     "mark_first_region",
     "drop_flush",
     "view_revives_device",

@@ -341,7 +341,7 @@ NexusPort::Slot* NexusPort::choose_reader(const Op& op) {
 }
 
 void NexusPort::start_read(Op& op) {
-  if (unequal_ != nullptr && !seeded(SeededBug::kReadUnequal) && unequal_->holds(op.io.lba, op.io.num_blocks)) {
+  if (unequal_ != nullptr && unequal_->holds(op.io.lba, op.io.num_blocks)) {
     held_.push_back(op);
     return;
   }

@@ -626,6 +626,24 @@ TEST(NexusLogSimTest, WhatComesBackIsNotWhatLeft) {
   site.end();
 }
 
+// Reads alternate between the children: what may differ would be now this, now that.
+TEST(NexusLogSimTest, WhatMayDifferIsReadWhenItIsEqual) {
+  NexusSite site({.nexus = small_regions()});
+  ASSERT_TRUE(site.create({0, 1}));
+  ASSERT_TRUE(site.write(0, 8, 1).is_success());
+  site.crash(sim::CrashKind::kKill);
+  site.node().files().flip_bits(NexusSite::disk_path(1), NexusSite::kDataStart * 512 + 17, std::byte{0x10});
+  site.start();
+  // The copying takes its time.
+  ASSERT_TRUE(site.process().devices.inject_fault(
+      fault(0, fmt::format("op=read&method=delay-300&offset={}&num_blk=128", NexusSite::kDataStart))));
+  ASSERT_TRUE(site.create({0, 1}));
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(site.read(0, 8), 1);
+  EXPECT_EQ(site.nexus().resync_statistics()->segments_copied, 1u);
+  EXPECT_TRUE(site.identical(0, 1));
+  site.end();
+}
+
 // A child does not take what would make it equal, while the nexus is being ended: the next one knows.
 TEST(NexusLogSimTest, AResynchronisationThatFailsWhileTheNexusEnds) {
   NexusSite site({.nexus = small_regions()});

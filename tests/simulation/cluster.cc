@@ -105,6 +105,8 @@ Cluster::Cluster(const ClusterOptions& options)
   // One that lost its cache may be the one that the others are made equal to.
   site_.on_nexus_begins = [this](const std::vector<ReplicaEntry*>& first) {
     give_cue(Cue::kNexusBegins, first.front()->node);
+    // What a client that died had sent, it had sent to another nexus.
+    client_state_.settle_limbo(world_.now());
     if (std::ranges::none_of(first, &ReplicaEntry::volatile_loss)) return;
     for (ReplicaEntry* replica : first) replica->volatile_loss = false;
     client_state_.history.lose_volatile();
