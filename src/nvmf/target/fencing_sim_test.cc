@@ -141,5 +141,49 @@ TEST(TargetFencingSim, PreemptAndAbort) {
   for_each_sim_seed([](uint64_t seed) { run_fencing(seed, nvme::AcquireAction::kPreemptAndAbort); });
 }
 
+// Tries again until the target lets it in.
+Task<> write_block(SimSite& site, uint8_t number, uint64_t lba, std::byte fill, bool& connected, bool& written) {
+  std::unique_ptr<TestHost> host;
+  while (host == nullptr) {
+    if (auto made = co_await TestHost::connect(site.host_options(number))) host = std::move(*made);
+  }
+  connected = true;
+  const std::vector<std::byte> data(SimSite::kBlockSize, fill);
+  const auto answer = co_await host->io().run(TestHost::range_sqe(NvmOpcode::kWrite, lba, 1), data);
+  written = answer && answer->status().is_success();
+  co_await host->close();
+}
+
+// A host that died comes back while its last write hangs in the disk: what it writes then must not be written over.
+TEST(TargetFencingSim, AHostIsLetInWhenItsPredecessorHasEnded) {
+  SimSite site({.aio = true, .num_blocks = 256});
+  site.start_target();
+  runtime::sim::Node& a = site.add_host();
+  runtime::sim::Node& b = site.add_host();
+  bool connected[3] = {}, written[3] = {};
+  auto write = [&](runtime::sim::Node& node, uint8_t number, uint64_t lba, size_t which) {
+    if (!node.running()) node.start();
+    const runtime::Reactor::Scope scope(node.reactor(0));
+    node.reactor(0).spawn("write",
+                          write_block(site, number, lba, std::byte(which + 1), connected[which], written[which]));
+  };
+  runtime::sim::Disk& disk = site.target_node().files().disk_of(SimSite::kDisk);
+  disk.set_faults({.slow_factor = 200'000});  // this write, not those after it
+  write(a, kA, 0, 0);
+  site.run_until([&] { return connected[0]; });
+  site.world().run_for(milliseconds(5));
+  disk.set_faults({});
+  a.crash(runtime::sim::CrashKind::kKill);
+  write(a, kA, 0, 1);
+  write(b, kB, 8, 2);
+  site.run_until([&] { return written[2]; });
+  EXPECT_FALSE(connected[1]);
+  site.run_until([&] { return written[1]; });
+  site.world().run_for(seconds(60));
+  EXPECT_EQ(site.content()[0], std::byte{2});
+  EXPECT_FALSE(written[0]);
+  site.stop_target();
+}
+
 }  // namespace
 }  // namespace cairn::nvmf::target
