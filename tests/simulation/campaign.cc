@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,8 +34,14 @@ struct Outcome {
   uint64_t hash = 0;
 };
 
-// Of real time; they take a tenth of one, under sanitizers a few.
-constexpr unsigned kLongestSeconds = 300;
+// Of a processor's time; a run takes a tenth of one, under sanitizers a few.
+constexpr time_t kLongestSeconds = 300;
+
+// A reactor that spins stops the virtual clock: this ends the process. 0: no limit.
+void limit_processor_time(time_t seconds) {
+  const itimerval limit{.it_interval = {}, .it_value = {.tv_sec = seconds, .tv_usec = 0}};
+  CAIRN_CHECK(setitimer(ITIMER_VIRTUAL, &limit, nullptr) == 0);
+}
 
 Cluster* running = nullptr;
 
@@ -60,9 +67,9 @@ Outcome run(const CampaignOptions& options, uint64_t seed, std::vector<Fault> pl
                    .plan = std::move(plan)});
   Outcome outcome;
   running = &cluster;
-  alarm(kLongestSeconds);  // a reactor that spins stops the virtual clock
+  limit_processor_time(kLongestSeconds);
   outcome.failure = cluster.run();
-  alarm(0);
+  limit_processor_time(0);
   running = nullptr;
   outcome.coverage = cluster.coverage();
   outcome.virtual_s = std::chrono::duration<double>(cluster.world().now().time_since_epoch()).count();
