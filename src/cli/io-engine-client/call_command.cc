@@ -3,8 +3,6 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/message.h>
 #include <google/protobuf/util/json_util.h>
-#include <nexus.pb.h>
-#include <scrub.pb.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -70,9 +68,6 @@ Result<> perform(const Call& call, EngineChannel& engine, Output& output) {
 }  // namespace
 
 void add_call_command(CommandLine& line) {
-  // Registered by their first use; nothing else here uses all of them.
-  static_cast<void>(mayastor::v1::Nexus::descriptor());
-  static_cast<void>(cairn::v1::StartScrubRequest::descriptor());
   auto call = std::make_shared<Call>();
   CLI::App& command = line.command(
       line.root(), "call", "Call a gRPC method of the io-engine by its name; prints its response as JSON",
