@@ -60,6 +60,7 @@ class RebuildJob {
   struct Source {
     std::string uri;
     std::shared_ptr<block::Device> device;
+    bool operator==(const Source&) const = default;
   };
   class Owner {
    public:

@@ -104,7 +104,8 @@ Task<std::shared_ptr<block::Channel>> Resync::channel_of(RebuildJob::Source chil
   if (!opened) co_return nullptr;
   std::shared_ptr<block::Channel> channel = std::move(*opened);
   // Who has left meanwhile has been dropped already.
-  if (!stopping_ && is_among(owner_.resync_children(), child)) channels_[child.uri] = channel;
+  const auto children = owner_.resync_children();
+  if (!stopping_ && std::ranges::find(children, child) != children.end()) channels_[child.uri] = channel;
   co_return channel;
 }
 

@@ -7,7 +7,6 @@
 // Home reactor.
 #pragma once
 
-#include <algorithm>
 #include <map>
 #include <memory>
 #include <set>
@@ -26,13 +25,6 @@ struct ResyncStatistics {
   uint64_t segments_copied = 0;  // differed
   uint64_t segment_bytes = 0;
 };
-
-// With the same device.
-inline bool is_among(const std::vector<RebuildJob::Source>& children, const RebuildJob::Source& child) {
-  return std::ranges::any_of(children, [&child](const RebuildJob::Source& each) {
-    return each.uri == child.uri && each.device == child.device;
-  });
-}
 
 class Resync {
  public:

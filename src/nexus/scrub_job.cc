@@ -160,7 +160,8 @@ Task<std::shared_ptr<block::Channel>> ScrubJob::channel_of(RebuildJob::Source ch
   if (!opened) co_return nullptr;
   std::shared_ptr<block::Channel> channel = std::move(*opened);
   // Who has left meanwhile has been dropped already.
-  if (is_among(owner_.resync_children(), child)) channels_[child.uri] = channel;
+  const auto children = owner_.resync_children();
+  if (std::ranges::find(children, child) != children.end()) channels_[child.uri] = channel;
   co_return channel;
 }
 
