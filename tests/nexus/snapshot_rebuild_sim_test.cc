@@ -27,6 +27,13 @@ class SnapshotRebuildSimTest : public testing::Test {
     site_.run(jobs_->stop());
     jobs_.reset();
   }
+  // So that a job may be met at its work.
+  void make_slow() {
+    drop();
+    RebuildOptions options;
+    options.limits.max_bytes_per_second = kMiB;
+    make(options);
+  }
   std::shared_ptr<block::Device> device(const std::string& name) { return site_.engine().registry.find(name); }
   Result<SnapshotRebuildInfo> begin(uint64_t number, const std::string& to, std::string from) {
     return site_.run(jobs_->create({.uuid = pool::TestSite::uuid_of(number),
@@ -131,10 +138,7 @@ TEST_F(SnapshotRebuildSimTest, Refusals) {
 }
 
 TEST_F(SnapshotRebuildSimTest, TheDestinationHasOneWriter) {
-  drop();
-  RebuildOptions options;
-  options.limits.max_bytes_per_second = kMiB;
-  make(options);
+  make_slow();
   make_device("malloc:///to?size_mb=8");
   make_device("malloc:///from?size_mb=8");
   {
@@ -160,10 +164,7 @@ TEST_F(SnapshotRebuildSimTest, TheDestinationHasOneWriter) {
 
 // The second one comes while the first one still opens it, and goes on after the first one has ended.
 TEST_F(SnapshotRebuildSimTest, TwoFromOneSource) {
-  drop();
-  RebuildOptions options;
-  options.limits.max_bytes_per_second = kMiB;
-  make(options);
+  make_slow();
   site_.node().files().add_block_device("/dev/sdb", {.size_bytes = 8 * kMiB});
   const std::string from = "aio:///dev/sdb";
   make_device("malloc:///to1?size_mb=8");
@@ -196,10 +197,7 @@ TEST_F(SnapshotRebuildSimTest, WhatCannotBeOpenedFailsForAllWhoWait) {
 }
 
 TEST_F(SnapshotRebuildSimTest, ASourceThatGoesAwayIsLetGo) {
-  drop();
-  RebuildOptions options;
-  options.limits.max_bytes_per_second = kMiB;
-  make(options);
+  make_slow();
   make_device("malloc:///to?size_mb=8");
   const std::string from = "malloc:///from?size_mb=8";
   ASSERT_TRUE(begin(1, "to", from));
@@ -213,10 +211,7 @@ TEST_F(SnapshotRebuildSimTest, ASourceThatGoesAwayIsLetGo) {
 }
 
 TEST_F(SnapshotRebuildSimTest, EndsWithItsDevices) {
-  drop();
-  RebuildOptions options;
-  options.limits.max_bytes_per_second = kMiB;
-  make(options);
+  make_slow();
   make_device("malloc:///to?size_mb=8");
   make_device("malloc:///from?size_mb=8");
   for (const char* gone : {"from", "to"}) {
